@@ -1,0 +1,3 @@
+//! Front ends: file formats that become the graph IR.
+
+pub mod onnx;

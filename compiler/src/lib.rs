@@ -1,0 +1,3 @@
+//! The compiler as a library: front end, driver and command line.
+
+pub mod frontend;

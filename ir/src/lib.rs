@@ -1,0 +1,1 @@
+//! Graph IR, sparsity, kernel IR and reference interpreters.

@@ -1,0 +1,2 @@
+//! Descriptor ABI of emitted libraries.
+#![no_std]
