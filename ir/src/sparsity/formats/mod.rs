@@ -1,0 +1,3 @@
+//! Storage formats of sparse weights.
+
+pub mod prefix_lists;
