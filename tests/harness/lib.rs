@@ -1,1 +1,9 @@
 //! Test support shared by the runners.
+
+pub mod assets;
+pub mod filetest;
+pub mod numbers;
+pub mod python;
+pub mod random_graph;
+pub mod skip;
+pub mod workspace;

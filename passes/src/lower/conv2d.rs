@@ -1,0 +1,216 @@
+//! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
+
+use super::list_conv::{ListConv, ListConvBuffers, TileAccess, WithPadding};
+use super::tiles::ListTile;
+use super::cost::ListCost;
+use super::{KernelBuilder, Lowering, summary};
+use condensec_ir::kernel::Symbol;
+use condensec_ir::layout::Layout;
+use condensec_ir::ops::Conv2d;
+use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
+use condensec_ir::{Graph, NodeId, TensorId};
+
+/// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
+/// to 2 times the speed per value of single rows.
+const FILL_IN_LIMIT: f64 = 1.5;
+
+/// Rows per group of the lists of a convolution's weight.
+pub(super) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) -> usize {
+    PrefixLists::choose_rows(
+        graph.tensor(weight),
+        graph.n_levels,
+        channel_groups,
+        ListTile::ROWS,
+        FILL_IN_LIMIT,
+    )
+}
+
+/// Whether the kernel may keep partial sums in the result's storage (see `list_conv`).
+pub(super) fn stores_partial_sums(graph: &Graph, conv: &Conv2d) -> bool {
+    list_rows(graph, conv.weight, conv.groups) == 1
+}
+
+/// Byte offsets of window taps in the input's storage.
+struct Taps {
+    channel: usize,
+    /// Offset of every tap from the channel's first byte, `[KH * KW]`.
+    taps: Vec<usize>,
+}
+
+impl Taps {
+    fn new(conv: &Conv2d, x: &Layout, kernel: [usize; 2]) -> Result<Self, String> {
+        match x {
+            Layout::Strips(strips) => Ok(Self { channel: strips.width * 4, taps: vec![0] }),
+            Layout::Planes(planes) => {
+                let [sh, sw] = planes.phases;
+                if planes.phases != conv.strides {
+                    return Err("the input's phases are not the strides".into());
+                }
+                let mut taps = Vec::new();
+                for ky in 0..kernel[0] {
+                    for kx in 0..kernel[1] {
+                        // In padded coordinates of the layout, whose padding may exceed ours.
+                        let y = ky * conv.dilations[0] + planes.top - conv.pads[0];
+                        let x = kx * conv.dilations[1] + planes.left - conv.pads[1];
+                        let phase = (y % sh) * sw + x % sw;
+                        let at = phase * planes.plane + (y / sh) * planes.pitch + x / sw;
+                        taps.push(at * 4);
+                    }
+                }
+                Ok(Self { channel: planes.plane * sh * sw * 4, taps })
+            }
+            Layout::Plain => Err("a convolution needs planes or strips".into()),
+        }
+    }
+
+    fn offset(&self, channel: usize, tap: usize) -> usize {
+        channel * self.channel + self.taps[tap]
+    }
+
+    /// The largest power of two up to 8 that divides all offsets: a u16 index then reaches 512 KiB
+    /// and the multiplication is free in x86 addressing.
+    fn unit(&self) -> usize {
+        let all = self.taps.iter().fold(self.channel, |all, &tap| all | tap);
+        1 << all.trailing_zeros().min(3)
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> Result<(), String> {
+    let graph = lowering.graph;
+    let node = graph.node(id);
+    let operands = graph.operands(id);
+    let x = graph.node(operands[0]);
+    let weight = graph.tensor(conv.weight);
+    let &[m, channels, kh, kw] = weight.shape.as_slice() else {
+        return Err(format!("weight has shape {:?}", weight.shape));
+    };
+    let (oh, ow) = (node.shape[2], node.shape[3]);
+    let pitch = node.layout.pitch(&node.shape);
+    if x.layout.pitch(&x.shape) != pitch {
+        return Err(format!("rows of input and result lie {} and {pitch} apart", x.layout.pitch(&x.shape)));
+    }
+    let taps = Taps::new(conv, &x.layout, [kh, kw])?;
+    let rows = list_rows(graph, conv.weight, conv.groups);
+    let tile = ListTile::choose(lowering.target, rows);
+    let block_channels = block_channels(lowering, &taps, tile, channels)?;
+    let shape = ListShape { rows, channel_groups: conv.groups, block_channels };
+    let lists = PrefixLists::encode(weight, graph.n_levels, shape, |channel, tap| {
+        taps.offset(channel, tap) as u64
+    })
+    .map_err(|e| e.to_string())?;
+    let residual = match conv.residual {
+        true => {
+            let r = graph.node(operands[1]);
+            if r.layout.pitch(&r.shape) != pitch {
+                return Err("rows of residual and result lie apart differently".into());
+            }
+            Some(TileAccess::new(&r.layout, &r.shape, tile.width(), WithPadding::No)?)
+        }
+        false => None,
+    };
+    let spec = ListConv {
+        tile,
+        n_images: node.shape[0],
+        n_pixels: (oh - 1) * pitch + ow,
+        x: TileAccess::new(&x.layout, &x.shape, tile.width(), WithPadding::Yes)?,
+        y: TileAccess::new(&node.layout, &node.shape, tile.width(), WithPadding::No)?,
+        residual,
+        channel_groups: conv.groups,
+        rows_per_channel_group: m / conv.groups,
+        x_channel_group: channels * taps.channel,
+        n_blocks: lists.n_blocks,
+        x_block: block_channels * taps.channel,
+        index_unit: taps.unit(),
+        has_scale: conv.scale.is_some(),
+        activation: conv.activation,
+    };
+    let n_taps = kh * kw;
+    let index = |&column: &u32| {
+        let (channel, tap) = (column as usize / n_taps, column as usize % n_taps);
+        (taps.offset(channel, tap) / taps.unit()) as u16
+    };
+    let indices: Vec<u16> = lists.columns.iter().map(index).collect();
+    let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
+    let values = lowering.add_weights(&lists.values);
+    let indices = lowering.add_indices(&indices);
+    let starts = lowering.add_u32_table(&lists.starts);
+    let lengths = add_lengths(lowering, &lists)?;
+    let scale = conv.scale.map(|scale| lowering.add_parameter(scale, per_group));
+    let bias = conv.bias.map(|bias| lowering.add_parameter(bias, per_group));
+
+    let name = format!("conv2d_lists_{}x{}", tile.rows, tile.width());
+    let mut kernel = KernelBuilder::new(&name, lowering);
+    let buffers = ListConvBuffers {
+        x: kernel.buffer(lowering, operands[0]),
+        y: kernel.buffer(lowering, id),
+        residual: conv.residual.then(|| kernel.buffer(lowering, operands[1])),
+        values: kernel.data(values),
+        indices: kernel.data(indices),
+        starts: kernel.data(starts),
+        lengths: kernel.level_data(lengths),
+        scale: scale.map(|symbols| kernel.level_data(symbols)),
+        bias: bias.map(|symbols| kernel.level_data(symbols)),
+    };
+    spec.emit(&mut kernel, buffers);
+    let n_tasks = spec.n_tasks();
+    let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
+    let cost = ListCost::conv(tile, n_tasks, lists.n_groups * lists.n_blocks);
+    summary::add_layer(lowering, id, conv.weight, &lists, node.shape[0] * oh * ow, cost, &kernel);
+    Ok(())
+}
+
+/// Channels per block: as many as a u16 index reaches, and, for single rows, as many as fit the L1
+/// cache beside the result.
+fn block_channels(
+    lowering: &Lowering<'_>,
+    taps: &Taps,
+    tile: ListTile,
+    channels: usize,
+) -> Result<usize, String> {
+    let reach = usize::from(u16::MAX) * taps.unit();
+    let last_tap = taps.taps.iter().copied().max().unwrap_or(0);
+    if last_tap > reach {
+        return Err(format!("the window spans {last_tap} bytes, an index reaches {reach}"));
+    }
+    let by_reach = (reach - last_tap) / taps.channel + 1;
+    // 7/8 of the cache, as measured best for K-blocks of 28 KiB in 32 KiB.
+    let by_cache = match tile.rows {
+        1 if taps.taps.len() == 1 => {
+            lowering.target.l1_bytes * 7 / 8 / (tile.width() * 4)
+        }
+        _ => usize::MAX,
+    };
+    // List lengths are stored as u16.
+    let by_length = usize::from(u16::MAX) / taps.taps.len();
+    Ok(by_reach.min(by_cache).min(by_length).min(channels).max(1))
+}
+
+/// Lengths as one table per level.
+pub(super) fn add_lengths(
+    lowering: &mut Lowering<'_>,
+    lists: &PrefixLists,
+) -> Result<Vec<Symbol>, String> {
+    let mut symbols = Vec::with_capacity(lists.lengths.len());
+    for (level, lengths) in lists.lengths.iter().enumerate() {
+        if level > 0 && *lengths == lists.lengths[level - 1] {
+            symbols.push(symbols[level - 1]);
+            continue;
+        }
+        let lengths: Result<Vec<u16>, _> = lengths.iter().map(|&n| u16::try_from(n)).collect();
+        let lengths = lengths.map_err(|_| "a list has more than 65,535 entries".to_string())?;
+        symbols.push(lowering.add_u16_table(&lengths));
+    }
+    Ok(symbols)
+}
+
+/// `[M]` to `[channel_groups][groups][rows]`, missing rows as zeros.
+pub(super) fn pad_rows(values: &[f32], channel_groups: usize, rows: usize) -> Vec<f32> {
+    let per = values.len() / channel_groups;
+    let padded = per.next_multiple_of(rows);
+    let mut out = Vec::with_capacity(channel_groups * padded);
+    for group in values.chunks(per) {
+        out.extend_from_slice(group);
+        out.resize(out.len() + padded - per, 0.0);
+    }
+    out
+}

@@ -1,0 +1,468 @@
+//! The convolution kernel over prefix-nested lists: every convolution, dense or sparse, is one.
+//!
+//! ```text
+//! for tile in tasks                      rows x width outputs at flat pixels tile*width ..
+//!   for channel_group, group             R output channels
+//!     acc[R][V] = bias or 0
+//!     for block                          channels whose activations a u16 index can reach
+//!       for entry in starts[list] .. + lengths[level][list]
+//!         x[V] = load input + indices[entry] * unit
+//!         acc[r][v] += values[entry][r] * x[v]
+//!     store activation(acc * scale + bias + residual)
+//! ```
+//! The taps of a window are ordinary entries, since a tap is one constant offset in the flat-padded
+//! index (`condensec_ir::layout`). Only `lengths` depends on the level. `V <= R` holds the
+//! activations in registers and streams the weights, `R < V` the other way round.
+//!
+//! With one row per group a block is chosen to fit the L1 cache and becomes the outer loop: partial
+//! sums go through the result's storage, because an L2 cache cannot feed one load per multiply-add.
+//!
+//! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
+//! layouts have room for, and that `zero_borders` clears where a window could read it.
+
+use super::KernelBuilder;
+use super::math::emit_unary;
+use super::tiles::ListTile;
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
+use condensec_ir::layout::Layout;
+use condensec_ir::ops::UnaryKind;
+
+/// How the tiles of a value are addressed. All numbers in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TileAccess {
+    image: usize,
+    origin: usize,
+    /// Tiles per strip and distance of two strips; planes are one endless strip.
+    strip: Option<(usize, usize)>,
+    /// Distance of two channels.
+    pub channel: usize,
+}
+
+impl TileAccess {
+    /// Access to a value of `shape` in `layout` by tiles of `width` pixels, the first at the flat
+    /// pixel 0 of the unpadded value, or, `with_padding`, at the first pixel of the padding.
+    pub fn new(
+        layout: &Layout,
+        shape: &[usize],
+        width: usize,
+        with_padding: WithPadding,
+    ) -> Result<Self, String> {
+        match layout {
+            Layout::Planes(planes) => {
+                let origin = match with_padding {
+                    WithPadding::Yes => 0,
+                    WithPadding::No => planes.offset(0, 0, 0, 0),
+                };
+                Ok(Self {
+                    image: planes.image * 4,
+                    origin: origin * 4,
+                    strip: None,
+                    channel: planes.plane * 4,
+                })
+            }
+            Layout::Strips(strips) => Ok(Self {
+                image: strips.image * 4,
+                origin: 0,
+                strip: Some((strips.width / width, shape[1] * strips.width * 4)),
+                channel: strips.width * 4,
+            }),
+            Layout::Plain => Err("a convolution needs planes or strips".into()),
+        }
+    }
+
+    /// Address of tile `tile` of image `image` in storage at `base`.
+    fn tile(
+        &self,
+        f: &mut FunctionBuilder,
+        base: Value,
+        image: Value,
+        tile: Value,
+        width: usize,
+    ) -> Value {
+        let at = f.ptr_offset(base, image, self.image);
+        let at = f.ptr_add_const(at, self.origin);
+        match self.strip {
+            None => f.ptr_offset(at, tile, width * 4),
+            Some((per_strip, strip_bytes)) => {
+                let (strip, within) = f.div_rem_const(tile, per_strip);
+                let at = f.ptr_offset(at, strip, strip_bytes);
+                f.ptr_offset(at, within, width * 4)
+            }
+        }
+    }
+}
+
+/// Whether a tile address includes the padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WithPadding {
+    /// Window offsets count from the padded corner.
+    Yes,
+    /// Results go to the unpadded corner.
+    No,
+}
+
+/// All that the kernel's code depends on; layers that agree here share it.
+#[derive(Debug, Clone)]
+pub(super) struct ListConv {
+    pub tile: ListTile,
+    pub n_images: usize,
+    /// Flat pixels of the result, pad columns between rows included.
+    pub n_pixels: usize,
+    pub x: TileAccess,
+    pub y: TileAccess,
+    pub residual: Option<TileAccess>,
+    pub channel_groups: usize,
+    /// Output channels per channel group.
+    pub rows_per_channel_group: usize,
+    /// Bytes between the first channels of two channel groups of the input.
+    pub x_channel_group: usize,
+    pub n_blocks: usize,
+    /// Bytes between the first channels of two blocks of the input.
+    pub x_block: usize,
+    /// Bytes that an index counts in.
+    pub index_unit: usize,
+    pub has_scale: bool,
+    pub activation: Option<UnaryKind>,
+}
+
+/// Addresses that a kernel starts from.
+#[derive(Clone, Copy)]
+pub(super) struct ListConvBuffers {
+    pub x: Value,
+    pub y: Value,
+    pub residual: Option<Value>,
+    pub values: Value,
+    pub indices: Value,
+    pub starts: Value,
+    pub lengths: Value,
+    pub scale: Option<Value>,
+    pub bias: Option<Value>,
+}
+
+/// Where one tile works.
+#[derive(Clone, Copy)]
+struct TileAddresses {
+    x: Value,
+    y: Value,
+    residual: Option<Value>,
+}
+
+/// One group of rows inside the kernel.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Index of the group's list in a block, and the same times the list's row.
+    list: Value,
+    x: Value,
+    y: Value,
+    residual: Option<Value>,
+    rows: usize,
+    vectors: usize,
+}
+
+impl ListConv {
+    fn tiles_per_image(&self) -> usize {
+        self.n_pixels.div_ceil(self.tile.width())
+    }
+
+    /// Independent tasks: one per image and tile.
+    pub fn n_tasks(&self) -> usize {
+        self.n_images * self.tiles_per_image()
+    }
+
+    fn groups_per_channel_group(&self) -> usize {
+        self.rows_per_channel_group.div_ceil(self.tile.rows)
+    }
+
+    fn n_groups(&self) -> usize {
+        self.channel_groups * self.groups_per_channel_group()
+    }
+
+    /// Whether blocks are the outer loop and partial sums pass through the result.
+    fn is_block_outer(&self) -> bool {
+        self.tile.rows == 1 && self.n_blocks > 1
+    }
+
+    /// Emits the loop over tasks.
+    pub fn emit(&self, kernel: &mut KernelBuilder, buffers: ListConvBuffers) {
+        let width = self.tile.width();
+        let tiles = self.tiles_per_image();
+        let n_full = self.n_pixels / width;
+        let tail_vectors = (self.n_pixels % width).div_ceil(self.tile.lanes);
+        kernel.for_tasks(|f, task| {
+            let (image, tile) = f.div_rem_const(task, tiles);
+            let at = TileAddresses {
+                x: self.x.tile(f, buffers.x, image, tile, width),
+                y: self.y.tile(f, buffers.y, image, tile, width),
+                residual: self
+                    .residual
+                    .zip(buffers.residual)
+                    .map(|(access, base)| access.tile(f, base, image, tile, width)),
+            };
+            match (n_full, tail_vectors) {
+                (_, 0) => self.emit_tile(f, &buffers, at, self.tile.vectors),
+                (0, _) => self.emit_tile(f, &buffers, at, tail_vectors),
+                _ => {
+                    let full = f.size(n_full);
+                    let is_full = f.compare(CompareOp::Lt, tile, full);
+                    f.if_else(
+                        is_full,
+                        |f| {
+                            self.emit_tile(f, &buffers, at, self.tile.vectors);
+                            Vec::new()
+                        },
+                        |f| {
+                            self.emit_tile(f, &buffers, at, tail_vectors);
+                            Vec::new()
+                        },
+                    );
+                }
+            }
+        });
+    }
+
+    /// All output channels of one tile.
+    fn emit_tile(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        at: TileAddresses,
+        vectors: usize,
+    ) {
+        if self.is_block_outer() {
+            f.for_range(self.n_blocks, |f, block| {
+                self.emit_groups(f, at, vectors, &mut |f, group| {
+                    self.emit_group_of_block(f, buffers, group, block);
+                });
+            });
+        } else {
+            self.emit_groups(f, at, vectors, &mut |f, group| self.emit_group(f, buffers, group));
+        }
+    }
+
+    /// The loops over channel groups and groups of rows; the last group may have fewer rows.
+    fn emit_groups(
+        &self,
+        f: &mut FunctionBuilder,
+        at: TileAddresses,
+        vectors: usize,
+        body: &mut dyn FnMut(&mut FunctionBuilder, Group),
+    ) {
+        let rows = self.tile.rows;
+        let n_full = self.rows_per_channel_group / rows;
+        let tail_rows = self.rows_per_channel_group % rows;
+        let per = self.groups_per_channel_group();
+        f.for_range(self.channel_groups, |f, channel_group| {
+            let x = f.ptr_offset(at.x, channel_group, self.x_channel_group);
+            let first_list = f.mul_const(channel_group, per);
+            let mut emit = |f: &mut FunctionBuilder, number: Value, rows: usize| {
+                let list = f.add(first_list, number);
+                let channel = if per * self.tile.rows == self.rows_per_channel_group {
+                    f.mul_const(list, self.tile.rows)
+                } else {
+                    let first = f.mul_const(channel_group, self.rows_per_channel_group);
+                    let within = f.mul_const(number, self.tile.rows);
+                    f.add(first, within)
+                };
+                let y = f.ptr_offset(at.y, channel, self.y.channel);
+                let residual = self
+                    .residual
+                    .zip(at.residual)
+                    .map(|(access, base)| f.ptr_offset(base, channel, access.channel));
+                body(f, Group { list, x, y, residual, rows, vectors });
+            };
+            f.for_range(n_full, |f, number| emit(f, number, rows));
+            if tail_rows > 0 {
+                let number = f.size(n_full);
+                emit(f, number, tail_rows);
+            }
+        });
+    }
+
+    /// One group over all its blocks, accumulators in registers throughout.
+    fn emit_group(&self, f: &mut FunctionBuilder, buffers: &ListConvBuffers, group: Group) {
+        let start = self.initial(f, buffers, group);
+        let sums = if self.n_blocks == 1 {
+            self.emit_list(f, buffers, group, group.list, group.x, &start)
+        } else {
+            let (zero, n_blocks) = (f.index(0), f.size(self.n_blocks));
+            f.for_loop(zero, n_blocks, 1, &start, |f, block, sums| {
+                let row = f.mul_const(block, self.n_groups());
+                let list = f.add(row, group.list);
+                let x = f.ptr_offset(group.x, block, self.x_block);
+                self.emit_list(f, buffers, group, list, x, sums)
+            })
+        };
+        let results = self.epilogue(f, buffers, group, &sums);
+        self.store(f, group, &results);
+    }
+
+    /// One group in one block; partial sums wait in the result's storage.
+    fn emit_group_of_block(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        group: Group,
+        block: Value,
+    ) {
+        let (zero, last) = (f.index(0), f.size(self.n_blocks - 1));
+        let is_first = f.compare(CompareOp::Eq, block, zero);
+        let start = f.if_else(
+            is_first,
+            |f| self.initial(f, buffers, group),
+            |f| self.load_tile(f, group.y, self.y.channel, group),
+        );
+        let row = f.mul_const(block, self.n_groups());
+        let list = f.add(row, group.list);
+        let x = f.ptr_offset(group.x, block, self.x_block);
+        let sums = self.emit_list(f, buffers, group, list, x, &start);
+        let is_last = f.compare(CompareOp::Eq, block, last);
+        let results =
+            f.if_else(is_last, |f| self.epilogue(f, buffers, group, &sums), |_| sums.clone());
+        self.store(f, group, &results);
+    }
+
+    /// The entries of one list: the micro-kernel.
+    fn emit_list(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        group: Group,
+        list: Value,
+        x: Value,
+        start: &[Value],
+    ) -> Vec<Value> {
+        let lanes = self.tile.lanes;
+        let (rows, vectors) = (group.rows, group.vectors);
+        let at = f.ptr_offset(buffers.starts, list, 4);
+        let first = f.load(MemoryType::U32, at, 0);
+        let at = f.ptr_offset(buffers.lengths, list, 2);
+        let length = f.load(MemoryType::U16, at, 0);
+        let indices = f.ptr_offset(buffers.indices, first, 2);
+        let values = f.ptr_offset(buffers.values, first, self.tile.rows * 4);
+        let zero = f.index(0);
+        let mut initial = vec![values];
+        initial.extend(start);
+        let sums = f.for_loop(zero, length, 1, &initial, |f, entry, carried| {
+            let (value_at, sums) = (carried[0], &carried[1..]);
+            let at = f.ptr_offset(indices, entry, 2);
+            let index = f.load(MemoryType::U16, at, 0);
+            let x = f.ptr_offset(x, index, self.index_unit);
+            let mut next = Vec::with_capacity(carried.len());
+            next.push(f.ptr_add_const(value_at, self.tile.rows * 4));
+            let weight = |f: &mut FunctionBuilder, row: usize| {
+                let value = f.load(MemoryType::F32, value_at, row * 4);
+                f.splat(value, lanes)
+            };
+            let activation =
+                |f: &mut FunctionBuilder, v: usize| f.load_lanes(lanes, x, v * lanes * 4);
+            if vectors <= rows {
+                let xs: Vec<Value> = (0..vectors).map(|v| activation(f, v)).collect();
+                for row in 0..rows {
+                    let w = weight(f, row);
+                    for (v, &x) in xs.iter().enumerate() {
+                        next.push(f.mul_add(w, x, sums[row * vectors + v]));
+                    }
+                }
+            } else {
+                let ws: Vec<Value> = (0..rows).map(|row| weight(f, row)).collect();
+                let mut new = sums.to_vec();
+                for v in 0..vectors {
+                    let x = activation(f, v);
+                    for (row, &w) in ws.iter().enumerate() {
+                        let at = row * vectors + v;
+                        new[at] = f.mul_add(w, x, sums[at]);
+                    }
+                }
+                next.extend(new);
+            }
+            next
+        });
+        sums[1..].to_vec()
+    }
+
+    fn per_row(&self, f: &mut FunctionBuilder, table: Value, group: Group, row: usize) -> Value {
+        let at = f.ptr_offset(table, group.list, self.tile.rows * 4);
+        let value = f.load(MemoryType::F32, at, row * 4);
+        f.splat(value, self.tile.lanes)
+    }
+
+    /// Accumulators before the first entry: the bias, unless a scale comes before it.
+    fn initial(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        group: Group,
+    ) -> Vec<Value> {
+        let mut sums = Vec::with_capacity(group.rows * group.vectors);
+        for row in 0..group.rows {
+            let start = match buffers.bias {
+                Some(bias) if !self.has_scale => self.per_row(f, bias, group, row),
+                _ => {
+                    let zero = f.f32(0.0);
+                    f.splat(zero, self.tile.lanes)
+                }
+            };
+            sums.extend(std::iter::repeat_n(start, group.vectors));
+        }
+        sums
+    }
+
+    fn epilogue(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        group: Group,
+        sums: &[Value],
+    ) -> Vec<Value> {
+        let mut results = sums.to_vec();
+        if let Some(scale) = buffers.scale {
+            for row in 0..group.rows {
+                let scale = self.per_row(f, scale, group, row);
+                let bias = buffers.bias.map(|bias| self.per_row(f, bias, group, row));
+                for result in &mut results[row * group.vectors..][..group.vectors] {
+                    *result = match bias {
+                        Some(bias) => f.mul_add(*result, scale, bias),
+                        None => f.fmul(*result, scale),
+                    };
+                }
+            }
+        }
+        if let (Some(access), Some(base)) = (self.residual, group.residual) {
+            let residual = self.load_tile(f, base, access.channel, group);
+            for (result, r) in results.iter_mut().zip(residual) {
+                *result = f.fadd(*result, r);
+            }
+        }
+        if let Some(activation) = self.activation {
+            for result in &mut results {
+                *result = emit_unary(f, activation, *result);
+            }
+        }
+        results
+    }
+
+    fn load_tile(
+        &self,
+        f: &mut FunctionBuilder,
+        base: Value,
+        channel: usize,
+        group: Group,
+    ) -> Vec<Value> {
+        let lanes = self.tile.lanes;
+        let mut tile = Vec::with_capacity(group.rows * group.vectors);
+        for row in 0..group.rows {
+            for v in 0..group.vectors {
+                tile.push(f.load_lanes(lanes, base, row * channel + v * lanes * 4));
+            }
+        }
+        tile
+    }
+
+    fn store(&self, f: &mut FunctionBuilder, group: Group, results: &[Value]) {
+        for (at, &result) in results.iter().enumerate() {
+            let (row, v) = (at / group.vectors, at % group.vectors);
+            let offset = row * self.y.channel + v * self.tile.lanes * 4;
+            f.store_lanes(result, group.y, offset);
+        }
+    }
+}

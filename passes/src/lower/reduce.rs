@@ -1,0 +1,213 @@
+//! Sums, means and extremes over whole axes.
+//!
+//! ```text
+//! last axis reduced                       last axis kept
+//! for kept dims (tasks)                   for kept dims but the row (tasks)
+//!   sums = start                            for i in the row by lanes
+//!   for reduced dims but the row              sum = start
+//!     for i in the row by lanes               for reduced dims
+//!       sums += x[i]                            sum += x[i]
+//!   y = sum of the lanes of all sums          y[i] = sum
+//! ```
+//! A mean divides at the end.
+
+use super::view::{Dim, View, advance, fold_dims, for_dims, for_lanes, for_tasks};
+use super::view::{merge_dims, n_task_dims};
+use super::{KernelBuilder, Lowering};
+use condensec_ir::NodeId;
+use condensec_ir::kernel::{FunctionBuilder, Value};
+use condensec_ir::ops::{Reduce, ReduceKind};
+
+pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Result<(), String> {
+    let operand = lowering.graph.operands(id)[0];
+    let shape = lowering.node(operand).shape.clone();
+    if lowering.node(id).shape.contains(&0) {
+        return Ok(());
+    }
+    let x_view = View::of(lowering, operand)?;
+    let own_view = View::of(lowering, id)?;
+    // The result in the operand's index space: it stays where it is along reduced axes.
+    let mut y_view = View { strides: Vec::new(), offset: own_view.offset };
+    let mut own_strides = own_view.strides.iter();
+    for axis in 0..shape.len() {
+        let is_reduced = op.axes.contains(&axis);
+        let own = if !is_reduced || op.keep_dims { own_strides.next() } else { None };
+        y_view.strides.push(if is_reduced { 0 } else { *own.expect("one stride per axis") });
+    }
+    let dims = merge_dims(&shape, &[&x_view, &y_view]);
+    let is_last_reduced = dims.last().is_some_and(|d| d.strides[1] == 0);
+    let (reduced, mut kept): (Vec<Dim>, Vec<Dim>) =
+        dims.into_iter().partition(|d| d.strides[1] == 0);
+    let count: usize = reduced.iter().map(|d| d.size).product();
+
+    let lanes = lowering.target.lanes;
+    let mut kernel = KernelBuilder::new(&format!("reduce_{}", op.kind.name()), lowering);
+    let x = kernel.buffer(lowering, operand);
+    let y = kernel.buffer(lowering, id);
+    let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
+    let reduction = Reduction { kind: op.kind, count, reduced: &reduced, lanes };
+    let one = Dim { size: 1, strides: vec![1, 1] };
+    let n_tasks = if is_last_reduced {
+        // Every kept element is a row of its own.
+        kept.push(one);
+        let n_task_dims = n_task_dims(&mut kept, 1, count);
+        kept.pop();
+        let (tasks, middle) = kept.split_at(n_task_dims);
+        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+            for_dims(f, middle, bases, |f, bases| reduction.emit_rows(f, bases));
+        })
+    } else {
+        if kept.is_empty() {
+            kept.push(one);
+        }
+        let n_task_dims = n_task_dims(&mut kept, lanes, count);
+        let (outer, row) = kept.split_at(kept.len() - 1);
+        let (tasks, middle) = outer.split_at(n_task_dims);
+        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+            for_dims(f, middle, bases, |f, bases| reduction.emit_columns(f, bases, &row[0]));
+        })
+    };
+    lowering.add_step(id, kernel, n_tasks);
+    Ok(())
+}
+
+/// How one element of the result, or one vector of them, comes about.
+struct Reduction<'a> {
+    kind: ReduceKind,
+    count: usize,
+    reduced: &'a [Dim],
+    lanes: usize,
+}
+
+impl Reduction<'_> {
+    /// One element; the last of the reduced dims is a row.
+    fn emit_rows(&self, f: &mut FunctionBuilder, bases: &[Value]) {
+        let (row, outer) = self.reduced.split_last().expect("the last axis is reduced");
+        let stride = row.strides[0];
+        let fold = RowFold::new(row.size, if stride == 1 { self.lanes } else { 1 });
+        let sums = fold.start(f, self.kind.start());
+        let sums = fold_dims(f, outer, bases, &sums, &mut |f, bases, sums| {
+            fold.fold(f, sums, |f, lanes, i, sum| {
+                let at = advance(f, bases[0], i, stride);
+                let value = f.load_lanes(lanes, at, 0);
+                self.combine(f, sum, value)
+            })
+        });
+        let sum = fold.finish(f, &sums, |f, a, b| self.combine(f, a, b));
+        let result = self.divide(f, sum);
+        f.store_lanes(result, bases[1], 0);
+    }
+
+    /// A row of elements.
+    fn emit_columns(&self, f: &mut FunctionBuilder, bases: &[Value], row: &Dim) {
+        let is_unit = row.strides == [1, 1];
+        for_lanes(f, row.size, if is_unit { self.lanes } else { 1 }, |f, lanes, i| {
+            let bases = row.advance(f, bases, i);
+            let start = f.f32(self.kind.start());
+            let start = f.splat(start, lanes);
+            let sum = fold_dims(f, self.reduced, &bases, &[start], &mut |f, bases, sum| {
+                let value = f.load_lanes(lanes, bases[0], 0);
+                vec![self.combine(f, sum[0], value)]
+            });
+            let result = self.divide(f, sum[0]);
+            f.store_lanes(result, bases[1], 0);
+        });
+    }
+
+    fn combine(&self, f: &mut FunctionBuilder, sum: Value, value: Value) -> Value {
+        match self.kind {
+            ReduceKind::Max => f.fmax(value, sum),
+            ReduceKind::Min => f.fmin(value, sum),
+            ReduceKind::Mean | ReduceKind::Sum => f.fadd(sum, value),
+        }
+    }
+
+    fn divide(&self, f: &mut FunctionBuilder, sum: Value) -> Value {
+        match self.kind {
+            ReduceKind::Mean => {
+                let count = f.f32_like(sum, self.count as f32);
+                f.fdiv(sum, count)
+            }
+            ReduceKind::Max | ReduceKind::Min | ReduceKind::Sum => sum,
+        }
+    }
+}
+
+/// Folds a row into one number with several vector accumulators, whose latencies overlap, and a
+/// scalar one for the end of the row.
+pub(super) struct RowFold {
+    size: usize,
+    lanes: usize,
+    n_vectors: usize,
+}
+
+impl RowFold {
+    /// Accumulators for rows of `size` elements.
+    pub fn new(size: usize, lanes: usize) -> Self {
+        Self { size, lanes, n_vectors: (size / lanes).min(4) }
+    }
+
+    /// The accumulators before the first element: the vectors, then the scalar.
+    pub fn start(&self, f: &mut FunctionBuilder, value: f32) -> Vec<Value> {
+        let scalar = f.f32(value);
+        let vector = f.splat(scalar, self.lanes);
+        let mut sums = vec![vector; self.n_vectors];
+        sums.push(scalar);
+        sums
+    }
+
+    /// The accumulators after a row; `step(f, lanes, i, sum)` takes `lanes` elements from `i` on
+    /// into `sum`.
+    pub fn fold(
+        &self,
+        f: &mut FunctionBuilder,
+        sums: &[Value],
+        mut step: impl FnMut(&mut FunctionBuilder, usize, Value, Value) -> Value,
+    ) -> Vec<Value> {
+        let Self { size, lanes, n_vectors } = *self;
+        let mut sums = sums.to_vec();
+        let mut done = 0;
+        // All accumulators by turns, then the first alone, then the scalar.
+        for (n_sums, width) in [(n_vectors, lanes), (n_vectors.min(1), lanes), (1, 1)] {
+            let block = n_sums * width;
+            if block == 0 || size - done < block {
+                continue;
+            }
+            let end = done + (size - done) / block * block;
+            let first = if width == lanes && n_vectors > 0 { 0 } else { n_vectors };
+            let (low, high) = (f.size(done), f.size(end));
+            let next = f.for_loop(low, high, block, &sums[first..first + n_sums], |f, i, sums| {
+                let mut next = Vec::with_capacity(sums.len());
+                for (number, &sum) in sums.iter().enumerate() {
+                    let i = f.add_const(i, number * width);
+                    next.push(step(f, width, i, sum));
+                }
+                next
+            });
+            sums[first..first + n_sums].copy_from_slice(&next);
+            done = end;
+        }
+        sums
+    }
+
+    /// All accumulators as one scalar.
+    pub fn finish(
+        &self,
+        f: &mut FunctionBuilder,
+        sums: &[Value],
+        mut combine: impl FnMut(&mut FunctionBuilder, Value, Value) -> Value,
+    ) -> Value {
+        let (&scalar, vectors) = sums.split_last().expect("start gives a scalar");
+        let Some((&first, others)) = vectors.split_first() else {
+            return scalar;
+        };
+        let vector = others.iter().fold(first, |sum, &other| combine(f, sum, other));
+        if self.lanes == 1 {
+            return combine(f, scalar, vector);
+        }
+        (0..self.lanes).fold(scalar, |sum, lane| {
+            let value = f.extract(vector, lane);
+            combine(f, sum, value)
+        })
+    }
+}

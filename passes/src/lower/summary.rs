@@ -1,0 +1,84 @@
+//! Density, multiply-adds, bytes and predicted cycles per layer and level.
+
+use super::Lowering;
+use super::cost::ListCost;
+use condensec_ir::kernel::{LayerLevel, LayerSummary, LevelSummary};
+use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
+use condensec_ir::tensor::LevelRule;
+use condensec_ir::{LevelId, NodeId, TensorId};
+
+/// Records a layer with weights; `n_positions` is how often each weight is used in a run.
+pub(super) fn add_layer(
+    lowering: &mut Lowering<'_>,
+    id: NodeId,
+    weight: TensorId,
+    lists: &PrefixLists,
+    n_positions: usize,
+    cost: ListCost,
+    kernel: &str,
+) {
+    let origin = &lowering.graph.node(id).origin;
+    let tensor = lowering.graph.tensor(weight);
+    let (is_maskable, block) = match &tensor.rule {
+        LevelRule::Masked(mask) => (true, mask.block().to_vec()),
+        _ => {
+            let mut block = vec![1; tensor.shape.len()];
+            block[0] = lists.rows;
+            (false, block)
+        }
+    };
+    let per_level = (0..lowering.graph.n_levels)
+        .map(LevelId)
+        .map(|level| {
+            let n_kept = tensor.n_kept(level) as u64;
+            let n_entries = lists.n_entries_at(level);
+            LayerLevel {
+                n_kept,
+                macs: n_kept * n_positions as u64,
+                weight_bytes: (n_entries * lists.rows * 4) as u64,
+                predicted_cycles: cost.cycles(n_entries),
+                kernel: kernel.to_string(),
+            }
+        })
+        .collect();
+    let summary = LayerSummary {
+        name: origin.name.clone(),
+        op_type: origin.op_type.clone(),
+        shape: tensor.shape.clone(),
+        block,
+        format: "prefix-lists",
+        is_maskable,
+        n_weights: tensor.n_elems() as u64,
+        per_level,
+    };
+    lowering.program.layers.push(summary);
+}
+
+/// Sums the layers up by level.
+pub(super) fn summarize_levels(lowering: &mut Lowering<'_>) {
+    let layers = &lowering.program.layers;
+    // Without any mask every layer counts: the density then shows plain zeros in the weights.
+    let has_masks = layers.iter().any(|l| l.is_maskable);
+    let counts = |l: &&LayerSummary| l.is_maskable || !has_masks;
+    let n_weights: u64 = layers.iter().filter(counts).map(|l| l.n_weights).sum();
+    let levels = (0..lowering.n_levels())
+        .map(|level| {
+            let n_kept: u64 = layers.iter().filter(counts).map(|l| l.per_level[level].n_kept).sum();
+            let sum = |part: fn(&LayerLevel) -> u64| -> u64 {
+                layers.iter().map(|l| part(&l.per_level[level])).sum()
+            };
+            let name = lowering.graph.level_names.get(level);
+            LevelSummary {
+                name: name.cloned().unwrap_or_else(|| LevelId(level as u32).to_string()),
+                density: match n_weights {
+                    0 => 1.0,
+                    _ => n_kept as f64 / n_weights as f64,
+                },
+                macs: sum(|l| l.macs),
+                weight_bytes: sum(|l| l.weight_bytes),
+                predicted_cycles: sum(|l| l.predicted_cycles) + lowering.plain_cycles,
+            }
+        })
+        .collect();
+    lowering.program.levels = levels;
+}

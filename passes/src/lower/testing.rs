@@ -1,0 +1,126 @@
+//! The check that every lowering must pass: kernels give what the interpreter of the graph gives.
+
+use super::lower;
+use crate::Pass;
+use condensec_ir::eval::{Array, eval_graph};
+use condensec_ir::kernel::Machine;
+use condensec_ir::layout::{Layout, Planes};
+use condensec_ir::ops::{Op, Unary, UnaryKind};
+use condensec_ir::target_info::TargetInfo;
+use condensec_ir::{Graph, LevelId, NodeId};
+
+/// Largest relative error; sums are ordered differently.
+const TOLERANCE: f32 = 1e-5;
+
+/// A target with vectors of `lanes` and `vector_registers` of them.
+pub(crate) fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
+    TargetInfo {
+        lanes,
+        vector_registers,
+        has_fma: true,
+        pointer_bytes: 8,
+        l1_bytes: 32 << 10,
+        l2_bytes: 512 << 10,
+    }
+}
+
+/// Lowers `graph` after `passes` for vector and scalar targets, runs it at every level in the
+/// checked machine, and compares with the interpreter's results of `graph` as given.
+pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
+    for target in [target(4, 16), target(4, 32), target(1, 32)] {
+        let mut lowered = graph.clone();
+        for pass in passes {
+            (pass.run)(&mut lowered, &target);
+        }
+        let program = lower(&lowered, "t", &target).unwrap_or_else(|e| panic!("{e:?}"));
+        for level in (0..graph.n_levels).map(LevelId) {
+            let inputs = seeded_inputs(graph);
+            let expected = eval_graph(graph, level, &inputs).unwrap();
+            let slices: Vec<&[f32]> = inputs.iter().map(|i| i.data.as_slice()).collect();
+            let found = Machine::run(&program, level, &slices)
+                .unwrap_or_else(|e| panic!("{level}, {} lanes: {e}", target.lanes));
+            assert_eq!(found.len(), expected.len());
+            for (expected, found) in expected.iter().zip(&found) {
+                compare(&expected.data, found, &format!("{level}, {} lanes", target.lanes));
+            }
+        }
+    }
+}
+
+fn compare(expected: &[f32], found: &[f32], what: &str) {
+    assert_eq!(expected.len(), found.len(), "{what}");
+    let largest = expected.iter().filter(|v| v.is_finite()).fold(0.0f32, |m, v| m.max(v.abs()));
+    for (at, (e, f)) in expected.iter().zip(found).enumerate() {
+        // Small results of large terms carry the terms' rounding errors.
+        let close = (e - f).abs() <= TOLERANCE * e.abs().max(largest / 16.0);
+        let same = e == f || (e.is_nan() && f.is_nan());
+        assert!(close || same, "{what}: element {at} is {f}, expected {e}");
+    }
+}
+
+/// Inputs between -2 and 2, the same on every run.
+pub(crate) fn seeded_inputs(graph: &Graph) -> Vec<Array> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 22) as f32 - 2.0
+    };
+    let inputs = graph.inputs().iter();
+    inputs.map(|&id| Array::from_fn(&graph.node(id).shape, |_| next())).collect()
+}
+
+/// A graph of one op on inputs of `shapes`.
+pub(crate) fn op_graph(op: impl Into<Op>, shapes: &[&[usize]]) -> Graph {
+    let mut graph = Graph::new("test", 1);
+    let names = ["a", "b", "c", "d"];
+    let operands: Vec<NodeId> =
+        shapes.iter().zip(names).map(|(shape, name)| graph.add_input(name, shape)).collect();
+    let y = graph.add_node("y", op.into(), &operands, Default::default()).unwrap();
+    graph.add_output("y", y);
+    graph
+}
+
+/// The same with operands and result in planes where they have rank 4.
+pub(crate) fn planes_graph(op: impl Into<Op>, shapes: &[&[usize]]) -> Graph {
+    let mut graph = Graph::new("test", 1);
+    let names = ["a", "b", "c", "d"];
+    let negate = Op::from(Unary { kind: UnaryKind::Neg });
+    let mut operands = Vec::new();
+    for (shape, name) in shapes.iter().zip(names) {
+        let input = graph.add_input(name, shape);
+        let operand = graph.add_node(name, negate.clone(), &[input], Default::default()).unwrap();
+        set_planes(&mut graph, operand, 1 + operands.len());
+        operands.push(operand);
+    }
+    let y = graph.add_node("y", op.into(), &operands, Default::default()).unwrap();
+    set_planes(&mut graph, y, 2);
+    let output = graph.add_node("output", negate, &[y], Default::default()).unwrap();
+    graph.add_output("y", output);
+    graph
+}
+
+/// Gives `node` planes with padding of `padding` on all sides, if it has rank 4.
+fn set_planes(graph: &mut Graph, node: NodeId, padding: usize) {
+    let node = graph.node_mut(node);
+    let &[_, channels, height, width] = node.shape.as_slice() else { return };
+    let (pitch, rows) = (width + padding, height + 2 * padding);
+    let plane = rows * pitch + padding;
+    node.layout = Layout::Planes(Planes {
+        phases: [1, 1],
+        top: padding,
+        left: padding,
+        pitch,
+        rows,
+        plane,
+        image: channels * plane + 3,
+    });
+}
+
+/// Checks one op on plain values and on planes.
+pub(crate) fn check_op(op: impl Into<Op>, shapes: &[&[usize]]) {
+    let op = op.into();
+    check_graph(&op_graph(op.clone(), shapes), &[]);
+    check_graph(&planes_graph(op, shapes), &[]);
+}

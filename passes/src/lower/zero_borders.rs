@@ -1,0 +1,88 @@
+//! Writes zero wherever a convolution expects padding: above, below and beside the rows of planes.
+//!
+//! ```text
+//! for plane
+//!   y[0 .. origin] = 0
+//!   for row: y[origin + row*pitch + W .. origin + (row+1)*pitch] = 0
+//!   y[origin + H*pitch .. rows*pitch + left] = 0
+//! ```
+//! It runs after the step that computes the value, since that one leaves garbage in the padding.
+
+use super::{KernelBuilder, Lowering};
+use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
+use condensec_ir::layout::{Layout, Planes};
+use condensec_ir::{Graph, NodeId, Op};
+
+/// Adds the step if some reader of `id` is a convolution with padding.
+pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
+    let node = lowering.node(id);
+    let Layout::Planes(planes) = &node.layout else { return };
+    if !is_needed(lowering.graph, id) {
+        return;
+    }
+    let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
+    let mut kernel = KernelBuilder::new("zero_borders", lowering);
+    let y = kernel.buffer(lowering, id);
+    let lanes = lowering.target.lanes;
+    kernel.for_tasks(|f, task| {
+        let (image, channel) = f.div_rem_const(task, channels);
+        let at = f.ptr_offset(y, image, planes.image * 4);
+        let plane = f.ptr_offset(at, channel, planes.plane * 4);
+        zero_plane(f, plane, planes, h, w, lanes);
+    });
+    let n_tasks = node.shape[0] * channels;
+    lowering.add_step(id, kernel, n_tasks);
+}
+
+fn is_needed(graph: &Graph, id: NodeId) -> bool {
+    graph.users(id).iter().any(|&(user, position)| match &graph.node(user).op {
+        Op::Conv2d(conv) => position == 0 && conv.pads != [0; 4],
+        _ => false,
+    })
+}
+
+fn zero_plane(
+    f: &mut FunctionBuilder,
+    plane: Value,
+    planes: &Planes,
+    h: usize,
+    w: usize,
+    lanes: usize,
+) {
+    let origin = planes.offset(0, 0, 0, 0);
+    let end = planes.rows * planes.pitch + planes.left;
+    let first_row_end = origin + w;
+    let gap = planes.pitch - w;
+    zero_range(f, plane, 0, origin, lanes);
+    if h > 1 && gap > 0 {
+        f.for_range(h - 1, |f, row| {
+            let at = f.ptr_offset(plane, row, planes.pitch * 4);
+            zero_range(f, at, first_row_end, gap, lanes);
+        });
+    }
+    let last = origin + (h - 1) * planes.pitch + w;
+    zero_range(f, plane, last, end.saturating_sub(last), lanes);
+}
+
+/// Zeros `n` elements from element `first` of `base`.
+fn zero_range(f: &mut FunctionBuilder, base: Value, first: usize, n: usize, lanes: usize) {
+    /// Longer ranges become a loop.
+    const UNROLL: usize = 8;
+    let zero = f.f32(0.0);
+    let vector = f.splat(zero, lanes);
+    let n_vectors = n / lanes;
+    if n_vectors > UNROLL {
+        let at = f.ptr_add_const(base, first * 4);
+        f.for_range(n_vectors, |f, i| {
+            let at = f.ptr_offset(at, i, lanes * 4);
+            f.store_lanes(vector, at, 0);
+        });
+    } else {
+        for i in 0..n_vectors {
+            f.store_lanes(vector, base, (first + i * lanes) * 4);
+        }
+    }
+    for i in n_vectors * lanes..n {
+        f.store(MemoryType::F32, zero, base, (first + i) * 4);
+    }
+}

@@ -1,0 +1,82 @@
+//! Differential tests on random networks: the graph interpreter, the kernel interpreter and the
+//! compiled code agree at every level, and the passes change no result.
+
+use condensec_ir::eval::{Array, eval_graph};
+use condensec_ir::kernel::Machine;
+use condensec_ir::target_info::TargetInfo;
+use condensec_ir::{Graph, LevelId};
+use condensec_passes::PIPELINE;
+use condensec_passes::lower::lower;
+use harness::random_graph::{Network, network};
+use proptest::prelude::*;
+
+/// Sums of a few hundred products in another order, of numbers near 1.
+const TOLERANCE: f32 = 2e-4;
+
+fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
+    TargetInfo {
+        lanes,
+        vector_registers,
+        has_fma: true,
+        pointer_bytes: 8,
+        l1_bytes: 1024,
+        l2_bytes: 512 * 1024,
+    }
+}
+
+fn evaluate(graph: &Graph, network: &Network, level: u32) -> Vec<Array> {
+    let input = Array::new(&network.input, network.input_values());
+    eval_graph(graph, LevelId(level), &[input]).expect("the input fits")
+}
+
+fn assert_close(what: &str, expected: &[Array], found: &[Vec<f32>]) {
+    for (number, (expected, found)) in expected.iter().zip(found).enumerate() {
+        let largest = expected.data.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+        for (at, (e, f)) in expected.data.iter().zip(found).enumerate() {
+            assert!(
+                (e - f).abs() <= TOLERANCE * largest,
+                "{what}: output {number} differs at {at}: expected {e}, found {f}"
+            );
+        }
+    }
+}
+
+fn check_kernels(network: &Network, target: &TargetInfo) {
+    let Some(graph) = network.build() else { return };
+    let mut optimized = graph.clone();
+    for pass in PIPELINE {
+        (pass.run)(&mut optimized, target);
+    }
+    let program = lower(&optimized, "random", target).expect("random networks have kernels");
+    let input = network.input_values();
+    for level in 0..graph.n_levels {
+        let expected = evaluate(&graph, network, level);
+        let same = evaluate(&optimized, network, level);
+        let same: Vec<Vec<f32>> = same.into_iter().map(|a| a.data).collect();
+        assert_close("passes", &expected, &same);
+        let found = Machine::run(&program, LevelId(level), &[&input]).expect("stays in bounds");
+        assert_close("kernels", &expected, &found);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// 4 lanes, 16 registers: x86-64.
+    #[test]
+    fn kernels_of_x86_equal_the_interpreter(network in network()) {
+        check_kernels(&network, &target(4, 16));
+    }
+
+    /// 4 lanes, 32 registers: AArch64.
+    #[test]
+    fn kernels_of_aarch64_equal_the_interpreter(network in network()) {
+        check_kernels(&network, &target(4, 32));
+    }
+
+    /// Scalar code: RISC-V without vectors.
+    #[test]
+    fn scalar_kernels_equal_the_interpreter(network in network()) {
+        check_kernels(&network, &target(1, 32));
+    }
+}
