@@ -68,6 +68,12 @@ proptest! {
         check_kernels(&network, &target(4, 16));
     }
 
+    /// 8 lanes, 16 registers: AVX2.
+    #[test]
+    fn kernels_of_avx2_equal_the_interpreter(network in network()) {
+        check_kernels(&network, &target(8, 16));
+    }
+
     /// 4 lanes, 32 registers: AArch64.
     #[test]
     fn kernels_of_aarch64_equal_the_interpreter(network in network()) {

@@ -16,7 +16,7 @@
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
 
-use crate::lower::STRIP_WIDTH;
+use crate::lower::strip_width;
 use condensec_ir::layout::{Layout, Planes, Strips};
 use condensec_ir::ops::{Conv2d, Relayout};
 use condensec_ir::target_info::TargetInfo;
@@ -30,7 +30,7 @@ const IMAGE_SLACK: usize = 64;
 /// Elements of a cache line.
 const LINE: usize = 16;
 
-pub(crate) fn run(graph: &mut Graph, _target: &TargetInfo) -> bool {
+pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
     let is_done = |id: &NodeId| graph.node(*id).layout != Layout::Plain;
     if graph.order().iter().any(is_done) {
         return false;
@@ -43,7 +43,7 @@ pub(crate) fn run(graph: &mut Graph, _target: &TargetInfo) -> bool {
     let pitches = choose_pitches(graph);
     let mut has_changed = has_inserted;
     for id in graph.order() {
-        let layout = choose_layout(graph, &pitches, id);
+        let layout = choose_layout(graph, target, &pitches, id);
         has_changed |= layout != Layout::Plain;
         graph.node_mut(id).layout = layout;
     }
@@ -257,7 +257,12 @@ fn needed_pitch(graph: &Graph, id: NodeId) -> usize {
     }
 }
 
-fn choose_layout(graph: &Graph, pitches: &IndexMap<NodeId, usize>, id: NodeId) -> Layout {
+fn choose_layout(
+    graph: &Graph,
+    target: &TargetInfo,
+    pitches: &IndexMap<NodeId, usize>,
+    id: NodeId,
+) -> Layout {
     if !is_convolutional(graph, id) || matches!(graph.node(id).op, Op::Constant(_) | Op::Input(_)) {
         return Layout::Plain;
     }
@@ -265,9 +270,10 @@ fn choose_layout(graph: &Graph, pitches: &IndexMap<NodeId, usize>, id: NodeId) -
     let shape = &graph.node(id).shape;
     let (channels, h, w) = (shape[1], shape[2], shape[3]);
     if fits_strips(graph, id) {
-        let n_strips = ((h - 1) * pitch + w).div_ceil(STRIP_WIDTH);
-        let image = n_strips * channels * STRIP_WIDTH;
-        return Layout::Strips(Strips { pitch, width: STRIP_WIDTH, image });
+        let width = strip_width(target);
+        let n_strips = ((h - 1) * pitch + w).div_ceil(width);
+        let image = n_strips * channels * width;
+        return Layout::Strips(Strips { pitch, width, image });
     }
     let ([top, left, bottom, _], phases) = window_needs(graph, id);
     let rows = (top + h + bottom).div_ceil(phases[0]);

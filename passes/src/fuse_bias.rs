@@ -323,11 +323,10 @@ mod tests {
 
     #[test]
     fn zeros_in_the_weights_stay_zeros() {
-        let (mut graph, conv) = conv_graph(|graph, conv| {
+        let (graph, conv) = conv_graph(|graph, conv| {
             let data = [0.0, 1.0, 2.0, 0.0, 0.0, 0.0];
             conv.weight = graph.add_tensor(Tensor::shared("zeros", &[3, 2, 1, 1], data));
         });
-        graph.node_mut(conv).name = "c".into();
         let constant = Tensor::shared("k", &[3, 1, 1], [1.0, -2.0, f32::INFINITY]);
         let graph = with((graph, conv), BinaryKind::Mul, Side::Left, constant);
         let mut after = graph.clone();
@@ -422,6 +421,22 @@ mod tests {
             &with(conv_graph(|_, _| ()), BinaryKind::Div, Side::Left, zero),
             run,
         );
+    }
+
+    #[test]
+    fn a_constant_that_makes_more_channels_stays() {
+        let (graph, conv) = conv_graph(|graph, conv| {
+            let one_channel = Tensor::shared("one", &[1, 2, 1, 1], [1.0, 2.0]);
+            conv.weight = graph.add_tensor(one_channel);
+        });
+        let graph = with(
+            (graph, conv),
+            BinaryKind::Add,
+            Side::Left,
+            shared(&[3, 1, 1]),
+        );
+        assert_eq!(graph.node(graph.outputs()[0].node).shape, [1, 3, 2, 2]);
+        check_unchanged(&graph, run);
     }
 
     #[test]

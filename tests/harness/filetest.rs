@@ -10,8 +10,8 @@
 //! ; expect:
 //! ; graph @g ..
 //! ```
-//! The whole file but its first line is the input: the expectation is comments to a parser, so the
-//! lines of diagnostics are those of the file. `UPDATE_EXPECT=1` rewrites expectations.
+//! The input has an empty line in place of the command, so that the lines of diagnostics are those
+//! of the file. `UPDATE_EXPECT=1` rewrites expectations.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub struct Filetest {
     text: String,
     /// Words behind `test`, at least one.
     pub command: Vec<String>,
-    /// The file with an empty first line.
+    /// What lies between the command and the expectation, with an empty first line.
     pub input: String,
     /// What the command must print; `None` if the file does not say yet.
     pub expected: Option<String>,
@@ -50,14 +50,14 @@ impl Filetest {
         if command.is_empty() {
             return Err("the first line names no command".into());
         }
-        let expected = match rest.split_once(&format!("\n{EXPECT}\n")) {
-            Some((_, expectation)) => Some(uncomment(expectation)?),
-            None => None,
+        let (input, expected) = match rest.split_once(&format!("\n{EXPECT}\n")) {
+            Some((input, expectation)) => (input, Some(uncomment(expectation)?)),
+            None => (rest, None),
         };
         Ok(Self {
             path: path.to_path_buf(),
             command,
-            input: format!("\n{rest}"),
+            input: format!("\n{}\n", input.trim_end()),
             expected,
             text,
         })
@@ -167,7 +167,7 @@ mod tests {
         let test = parse("test run level=all\nx\n; expect:\n; a\n;\n;  b\n").unwrap();
         assert_eq!(test.command, ["run", "level=all"]);
         assert_eq!(test.expected.as_deref(), Some("a\n\n b"));
-        assert_eq!(test.input, "\nx\n; expect:\n; a\n;\n;  b\n");
+        assert_eq!(test.input, "\nx\n");
         assert_eq!(parse("test parse\nx\n").unwrap().expected, None);
     }
 

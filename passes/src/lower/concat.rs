@@ -30,3 +30,28 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Concat) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use super::*;
+
+    #[test]
+    fn every_axis() {
+        check_op(Concat { axis: 0 }, &[&[1, 3, 5, 7], &[2, 3, 5, 7]]);
+        check_op(
+            Concat { axis: 1 },
+            &[&[2, 3, 5, 7], &[2, 1, 5, 7], &[2, 4, 5, 7]],
+        );
+        check_op(Concat { axis: 2 }, &[&[2, 3, 5, 7], &[2, 3, 1, 7]]);
+        check_op(Concat { axis: 3 }, &[&[2, 3, 5, 7], &[2, 3, 5, 17]]);
+    }
+
+    #[test]
+    fn other_ranks_and_empty_operands() {
+        check_op(Concat { axis: 0 }, &[&[3], &[1], &[17]]);
+        check_op(Concat { axis: 0 }, &[&[3]]);
+        check_op(Concat { axis: 1 }, &[&[3, 2], &[3, 0], &[3, 5]]);
+        check_op(Concat { axis: 1 }, &[&[1, 64, 80], &[1, 128, 80]]);
+    }
+}

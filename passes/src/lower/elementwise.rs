@@ -28,7 +28,9 @@ pub(super) fn lower_unary(
         operands: vec![(operand, View::of(lowering, operand)?)],
         lanes: lowering.target.lanes,
     };
-    map.lower(lowering, id, &|f, _, values| emit_unary(f, op.kind, values[0]));
+    map.lower(lowering, id, &|f, _, values| {
+        emit_unary(f, op.kind, values[0])
+    });
     Ok(())
 }
 
@@ -55,7 +57,9 @@ pub(super) fn lower_binary(
         },
         shape,
     };
-    map.lower(lowering, id, &|f, _, values| emit_binary(f, op.kind, values[0], values[1]));
+    map.lower(lowering, id, &|f, _, values| {
+        emit_binary(f, op.kind, values[0], values[1])
+    });
     Ok(())
 }
 
@@ -109,13 +113,18 @@ impl Map {
         }
         let mut dims = merge_dims(&self.shape, &views);
         if dims.is_empty() {
-            dims.push(Dim { size: 1, strides: vec![1; views.len()] });
+            dims.push(Dim {
+                size: 1,
+                strides: vec![1; views.len()],
+            });
         }
         let n_task_dims = n_task_dims(&mut dims, self.lanes, 1);
         let (outer, row) = dims.split_at(dims.len() - 1);
         let (tasks, middle) = outer.split_at(n_task_dims);
         let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| self.emit_row(f, &row[0], bases, compute));
+            for_dims(f, middle, bases, |f, bases| {
+                self.emit_row(f, &row[0], bases, compute)
+            });
         });
         lowering.add_step(id, kernel, n_tasks);
     }
@@ -141,12 +150,167 @@ impl Map {
         for_lanes(f, row.size, lanes, |f, width, i| {
             let at = row.advance(f, bases, i);
             let load = |(&at, repeated): (&Value, &Option<[Value; 2]>)| match repeated {
-                Some([scalar, vector]) => if width == 1 { *scalar } else { *vector },
+                Some([scalar, vector]) => {
+                    if width == 1 {
+                        *scalar
+                    } else {
+                        *vector
+                    }
+                }
                 None => f.load_lanes(width, at, 0),
             };
             let values: Vec<Value> = at[1..].iter().zip(&repeated).map(load).collect();
             let value = compute(f, width, &values);
             f.store_lanes(value, at[0], 0);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_graph, check_op, op_graph};
+    use super::*;
+    use condensec_ir::ops::{Constant, UnaryKind};
+    use condensec_ir::{Graph, Tensor};
+
+    fn binary(kind: BinaryKind) -> Binary {
+        Binary { kind }
+    }
+
+    #[test]
+    fn every_unary_kind() {
+        for &kind in UnaryKind::ALL {
+            check_op(Unary { kind }, &[&[2, 3, 5, 7]]);
+        }
+    }
+
+    #[test]
+    fn every_binary_kind() {
+        for &(_, kind) in BinaryKind::ALL {
+            check_op(binary(kind), &[&[1, 3, 5, 17], &[1, 3, 5, 17]]);
+        }
+    }
+
+    #[test]
+    fn every_rank_and_size() {
+        let shapes: [&[usize]; 8] = [
+            &[],
+            &[1],
+            &[3],
+            &[4],
+            &[5, 1],
+            &[3, 7],
+            &[2, 1, 3, 2, 5],
+            &[1, 1, 1, 17],
+        ];
+        for shape in shapes {
+            check_op(
+                Unary {
+                    kind: UnaryKind::Abs,
+                },
+                &[shape],
+            );
+            check_op(binary(BinaryKind::Sub), &[shape, shape]);
+        }
+        check_graph(
+            &op_graph(
+                Unary {
+                    kind: UnaryKind::Abs,
+                },
+                &[&[0, 3]],
+            ),
+            &[],
+        );
+    }
+
+    #[test]
+    fn broadcasting() {
+        let image: &[usize] = &[2, 3, 5, 7];
+        let others: [&[usize]; 8] = [
+            &[],
+            &[7],
+            &[5, 1],
+            &[3, 1, 1],
+            &[1, 3, 1, 1],
+            &[2, 1, 5, 7],
+            &[2, 3, 1, 1],
+            &[1, 1, 1, 7],
+        ];
+        for other in others {
+            check_op(binary(BinaryKind::Sub), &[image, other]);
+            check_op(binary(BinaryKind::Sub), &[other, image]);
+        }
+        check_op(binary(BinaryKind::Mul), &[&[3, 1, 5], &[1, 17, 1]]);
+    }
+
+    #[test]
+    fn long_rows_are_cut_into_tasks() {
+        check_graph(
+            &op_graph(
+                Unary {
+                    kind: UnaryKind::Relu,
+                },
+                &[&[5, 64 * 64]],
+            ),
+            &[],
+        );
+        check_graph(
+            &op_graph(
+                Unary {
+                    kind: UnaryKind::Relu,
+                },
+                &[&[16_411]],
+            ),
+            &[],
+        );
+        check_op(binary(BinaryKind::Add), &[&[3, 64, 8, 9], &[64, 1, 1]]);
+    }
+
+    #[test]
+    fn constants_per_level() {
+        let mut graph = Graph::new("test", 2);
+        let x = graph.add_input("x", &[1, 3, 2, 5]);
+        let data = vec![1.0, 2.0, 3.0, -1.0, -2.0, -3.0];
+        let tensor = graph.add_tensor(Tensor::per_level("c", &[3, 1, 1], data));
+        let c = graph
+            .add_node("c", Constant { tensor }.into(), &[], Default::default())
+            .unwrap();
+        let op = binary(BinaryKind::Mul).into();
+        let y = graph
+            .add_node("y", op, &[x, c], Default::default())
+            .unwrap();
+        graph.add_output("y", y);
+        check_graph(&graph, &[]);
+    }
+
+    #[test]
+    fn results_over_their_operands() {
+        // All values after the first are stored over it, also where one node is both operands.
+        let mut graph = Graph::new("test", 1);
+        let x = graph.add_input("x", &[2, 19]);
+        let mut y = x;
+        for kind in [
+            BinaryKind::Mul,
+            BinaryKind::Add,
+            BinaryKind::Sub,
+            BinaryKind::Max,
+        ] {
+            let operands = if kind == BinaryKind::Sub {
+                [x, y]
+            } else {
+                [y, y]
+            };
+            y = graph
+                .add_node("y", binary(kind).into(), &operands, Default::default())
+                .unwrap();
+        }
+        let op = Unary {
+            kind: UnaryKind::Tanh,
+        };
+        y = graph
+            .add_node("y", op.into(), &[y], Default::default())
+            .unwrap();
+        graph.add_output("y", y);
+        check_graph(&graph, &[]);
     }
 }

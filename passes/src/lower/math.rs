@@ -17,7 +17,7 @@ use condensec_ir::ops::UnaryKind;
 /// 1.5 * 2^23: in the sum of this and a small number the lowest bits are the number, rounded.
 const ROUNDER: f32 = 12_582_912.0;
 /// Upper part of ln 2; its product with an exponent is exact.
-const LN2_HI: f32 = 0.693_359_375;
+const LN2_HI: f32 = 355.0 / 512.0;
 /// The rest of ln 2.
 const LN2_LO: f32 = -2.121_944_4e-4;
 /// Bits of sqrt(1/2).
@@ -32,7 +32,7 @@ const EXP: &[f32] = &[
     8.333_452e-3,
     4.166_579_6e-2,
     1.666_666_5e-1,
-    5.000_000_1e-1,
+    0.5,
 ];
 
 /// `(log(1 + r) - r + r^2/2) / r^3` for 1 + r between sqrt(1/2) and sqrt(2) (Cephes `logf`).
@@ -58,8 +58,7 @@ const TANH_NUMERATOR: &[f32] = &[
     6.372_619e-4,
     4.893_524_6e-3,
 ];
-const TANH_DENOMINATOR: &[f32] =
-    &[1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+const TANH_DENOMINATOR: &[f32] = &[1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
 /// Beyond this, `tanh` is 1 but for rounding.
 const TANH_ONE: f32 = 7.905_311;
 
@@ -70,7 +69,7 @@ const ERF_NUMERATOR: &[f32] = &[
     -2.101_024e-6,
     -5.692_506_4e-5,
     -7.349_906_3e-4,
-    -2.954_599_8e-3,
+    -2.954_6e-3,
     -1.609_603_3e-2,
 ];
 const ERF_DENOMINATOR: &[f32] = &[
@@ -163,7 +162,12 @@ pub(super) fn emit_exp(f: &mut FunctionBuilder, x: Value) -> Value {
     let (rest, rounded) = exp_parts(f, x);
     // 2^n may not be a number while rest * 2^n is, so it comes in two factors.
     let bits = f.bitcast(rounded);
-    let exponents = int_op(f, IntBinaryOp::Sub, bits, ROUNDER.to_bits() as i32 - 2 * 127);
+    let exponents = int_op(
+        f,
+        IntBinaryOp::Sub,
+        bits,
+        ROUNDER.to_bits() as i32 - 2 * 127,
+    );
     let first = int_op(f, IntBinaryOp::ShrU, exponents, 1);
     let second = f.sub(exponents, first);
     [first, second].into_iter().fold(rest, |product, exponent| {
@@ -217,7 +221,12 @@ pub(super) fn emit_log(f: &mut FunctionBuilder, x: Value) -> Value {
     let room = f.fsub(x, smallest);
     let is_zero = negative_mask(f, room);
     let bits = f.bitcast(log);
-    let minus_infinity = int_op(f, IntBinaryOp::And, is_zero, f32::NEG_INFINITY.to_bits() as i32);
+    let minus_infinity = int_op(
+        f,
+        IntBinaryOp::And,
+        is_zero,
+        f32::NEG_INFINITY.to_bits() as i32,
+    );
     let is_other = int_op(f, IntBinaryOp::Xor, is_zero, -1);
     let kept = f.int(IntBinaryOp::And, bits, is_other);
     let bits = f.int(IntBinaryOp::Or, kept, minus_infinity);
@@ -386,9 +395,14 @@ mod tests {
         let source = machine.allocate("x", x.len() * 4);
         *machine.bytes_mut(source) = x.iter().flat_map(|v| v.to_le_bytes()).collect();
         let target = machine.allocate("y", x.len() * 4);
-        machine.call(&function, &[source, target, x.len() as u64]).unwrap();
+        machine
+            .call(&function, &[source, target, x.len() as u64])
+            .unwrap();
         let bytes = machine.bytes_mut(target);
-        bytes.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|c| f32::from_le_bytes(c.try_into().unwrap()))
+            .collect()
     }
 
     /// The function in f64. `erf` has none in std; the interpreter's is good to its last bit.
@@ -463,7 +477,12 @@ mod tests {
                 let share = error / (absolute + relative * expected.abs()).max(f64::MIN_POSITIVE);
                 worst = if share > worst.0 { (share, x) } else { worst };
             }
-            assert!(worst.0 <= 1.0, "{kind:?} of {}: {} times the error allowed", worst.1, worst.0);
+            assert!(
+                worst.0 <= 1.0,
+                "{kind:?} of {}: {} times the error allowed",
+                worst.1,
+                worst.0
+            );
         }
     }
 
@@ -472,7 +491,8 @@ mod tests {
         for &kind in UnaryKind::ALL {
             let x: Vec<f32> = sweep(kind).into_iter().step_by(101).collect();
             let x = &x[..x.len() / 16 * 16];
-            let bits = |lanes| -> Vec<u32> { run(kind, lanes, x).iter().map(|v| v.to_bits()).collect() };
+            let bits =
+                |lanes| -> Vec<u32> { run(kind, lanes, x).iter().map(|v| v.to_bits()).collect() };
             let scalar = bits(1);
             for lanes in [2, 4, 8, 16] {
                 assert_eq!(bits(lanes), scalar, "{kind:?} by {lanes} lanes");
@@ -482,12 +502,23 @@ mod tests {
 
     #[test]
     fn ends_of_the_range() {
-        let x = [f32::NEG_INFINITY, -1000.0, -0.0, 0.0, 1000.0, f32::INFINITY, f32::NAN, 1e-40];
+        let x = [
+            f32::NEG_INFINITY,
+            -1000.0,
+            -0.0,
+            0.0,
+            1000.0,
+            f32::INFINITY,
+            f32::NAN,
+            1e-40,
+        ];
         for &kind in UnaryKind::ALL {
             for (&x, y) in x.iter().zip(run(kind, 4, &x)) {
                 let expected = match kind {
                     // Minus infinity times a sigmoid that is not quite zero.
-                    UnaryKind::Silu | UnaryKind::Gelu | UnaryKind::HardSwish if x.is_infinite() => continue,
+                    UnaryKind::Silu | UnaryKind::Gelu | UnaryKind::HardSwish if x.is_infinite() => {
+                        continue;
+                    }
                     UnaryKind::Log if x == 1e-40 => f32::NEG_INFINITY,
                     _ => kind.eval(x),
                 };

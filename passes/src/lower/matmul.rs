@@ -47,7 +47,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
         a: inner[0],
         b: inner[1],
         size: shape[rank - 1],
-        inner_size: lowering.node(operands[0]).shape.last().copied().unwrap_or(1),
+        inner_size: lowering
+            .node(operands[0])
+            .shape
+            .last()
+            .copied()
+            .unwrap_or(1),
     };
     let n_full = m / ROWS;
     product.lower(lowering, id, 0, n_full, ROWS);
@@ -96,16 +101,24 @@ impl Product {
         let lanes = lowering.target.lanes;
         let mut kernel = KernelBuilder::new(&format!("matmul_{rows}"), lowering);
         let mut bases = vec![kernel.buffer(lowering, id)];
-        bases.extend(self.operands.map(|operand| kernel.buffer(lowering, operand)));
+        bases.extend(
+            self.operands
+                .map(|operand| kernel.buffer(lowering, operand)),
+        );
         for (base, view) in bases.iter_mut().zip(&views) {
             *base = view.origin(&mut kernel, *base);
         }
-        dims.push(Dim { size: 1, strides: vec![1, 1, 1] });
+        dims.push(Dim {
+            size: 1,
+            strides: vec![1, 1, 1],
+        });
         let n_task_dims = n_task_dims(&mut dims, 1, rows * self.size * self.inner_size);
         dims.pop();
         let (tasks, middle) = dims.split_at(n_task_dims);
         let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| self.emit_rows(f, bases, rows, lanes));
+            for_dims(f, middle, bases, |f, bases| {
+                self.emit_rows(f, bases, rows, lanes)
+            });
         });
         lowering.add_step(id, kernel, n_tasks);
     }
@@ -147,8 +160,9 @@ impl Product {
         let sums = f.for_loop(low, high, 1, &vec![zero; rows * vectors], |f, k, sums| {
             let a = advance(f, a, k, self.a[1]);
             let b = advance(f, b, k, self.b[0]);
-            let b: Vec<Value> =
-                (0..vectors).map(|v| f.load_lanes(lanes, b, offset(v, self.b[1]))).collect();
+            let b: Vec<Value> = (0..vectors)
+                .map(|v| f.load_lanes(lanes, b, offset(v, self.b[1])))
+                .collect();
             let mut next = Vec::with_capacity(sums.len());
             for row in 0..rows {
                 let value = f.load(MemoryType::F32, a, row * self.a[0] as usize * 4);
@@ -164,5 +178,32 @@ impl Product {
             let place = row * self.result[0] as usize * 4 + offset(v, self.result[1]);
             f.store_lanes(sum, y, place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use condensec_ir::ops::MatMul;
+
+    #[test]
+    fn every_size() {
+        for m in [1, 3, 4, 5, 8] {
+            for n in [1, 2, 4, 7, 8, 17] {
+                check_op(MatMul, &[&[m, 5], &[5, n]]);
+            }
+        }
+        check_op(MatMul, &[&[5, 1], &[1, 7]]);
+        check_op(MatMul, &[&[5, 0], &[0, 7]]);
+        check_op(MatMul, &[&[33, 31], &[31, 29]]);
+    }
+
+    #[test]
+    fn outer_axes_broadcast() {
+        check_op(MatMul, &[&[3, 5, 2], &[2, 7]]);
+        check_op(MatMul, &[&[5, 2], &[3, 2, 7]]);
+        check_op(MatMul, &[&[2, 1, 5, 2], &[3, 2, 7]]);
+        check_op(MatMul, &[&[2, 3, 5, 4], &[2, 3, 4, 9]]);
+        check_op(MatMul, &[&[1, 3, 5, 4], &[2, 1, 4, 1]]);
     }
 }

@@ -23,12 +23,14 @@ mod relayout;
 mod resize;
 mod softmax;
 mod summary;
+#[cfg(test)]
+mod testing;
 mod tiles;
 mod view;
 mod zero_borders;
 
 pub use kernel_builder::{KernelBuilder, StepArgument};
-pub use tiles::{ListTile, STRIP_WIDTH};
+pub use tiles::{ListTile, strip_width};
 
 use condensec_ir::kernel::{
     Data, DataId, Port, Program, Section, Step, Symbol, verify_function,

@@ -86,7 +86,79 @@ pub(super) fn lower_pad(lowering: &mut Lowering<'_>, id: NodeId, op: &Pad) -> Re
         }
     }
     let operands = vec![(operand, source)];
-    let copy = Map { name: "pad_copy".into(), shape, result, operands, lanes };
+    let copy = Map {
+        name: "pad_copy".into(),
+        shape,
+        result,
+        operands,
+        lanes,
+    };
     copy.lower(lowering, id, &|_, _, values| values[0]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use super::*;
+
+    #[test]
+    fn slices() {
+        let slice = |starts: &[usize], sizes: &[usize], steps: &[i64]| Slice {
+            starts: starts.to_vec(),
+            sizes: sizes.to_vec(),
+            steps: steps.to_vec(),
+        };
+        let shape: &[usize] = &[2, 3, 5, 17];
+        check_op(slice(&[0, 0, 0, 0], &[2, 3, 5, 17], &[1; 4]), &[shape]);
+        check_op(slice(&[1, 1, 2, 3], &[1, 2, 3, 13], &[1; 4]), &[shape]);
+        check_op(slice(&[0, 0, 1, 0], &[2, 2, 2, 6], &[1, 2, 2, 3]), &[shape]);
+        check_op(slice(&[1, 2, 4, 16], &[2, 3, 5, 17], &[-1; 4]), &[shape]);
+        check_op(
+            slice(&[1, 0, 3, 16], &[1, 3, 2, 6], &[-9, 1, -3, -3]),
+            &[shape],
+        );
+        check_op(slice(&[5], &[3], &[-2]), &[&[7]]);
+        check_op(slice(&[5, 0], &[0, 2], &[1, 1]), &[&[5, 3]]);
+        check_op(slice(&[0, 0], &[3, 64], &[1, 1]), &[&[3, 100]]);
+    }
+
+    #[test]
+    fn transposes() {
+        let transpose = |permutation: &[usize]| Transpose {
+            permutation: permutation.to_vec(),
+        };
+        for permutation in [
+            [0, 1, 2, 3],
+            [0, 2, 3, 1],
+            [0, 3, 1, 2],
+            [3, 2, 1, 0],
+            [1, 0, 2, 3],
+        ] {
+            check_op(transpose(&permutation), &[&[2, 3, 5, 7]]);
+        }
+        check_op(transpose(&[1, 0]), &[&[64, 80]]);
+        check_op(transpose(&[0, 2, 1, 3, 4]), &[&[1, 2, 4, 5, 3]]);
+        check_op(transpose(&[]), &[&[]]);
+    }
+
+    #[test]
+    fn pads() {
+        let pad = |low: &[usize], high: &[usize], interior: &[usize], value: f32| Pad {
+            low: low.to_vec(),
+            high: high.to_vec(),
+            interior: interior.to_vec(),
+            value,
+        };
+        let shape: &[usize] = &[2, 3, 4, 5];
+        check_op(pad(&[0; 4], &[0; 4], &[0; 4], 9.0), &[shape]);
+        check_op(pad(&[0, 0, 1, 2], &[0, 0, 3, 1], &[0; 4], -0.5), &[shape]);
+        check_op(
+            pad(&[1, 0, 0, 3], &[0, 2, 0, 0], &[0, 1, 2, 1], 1.5),
+            &[shape],
+        );
+        check_op(pad(&[2], &[0], &[3], 0.0), &[&[17]]);
+        check_op(pad(&[2, 1], &[0, 1], &[7, 0], 3.0), &[&[1, 0]]);
+        check_op(pad(&[0, 1], &[0, 1], &[0, 0], 3.0), &[&[0, 5]]);
+    }
 }

@@ -38,7 +38,15 @@ pub(super) fn lower_max(
         n_windows: lowering.node(id).shape[2 + a],
     };
     let axes = [axis(lowering, 0), axis(lowering, 1)];
-    lower(lowering, id, "max_pool", Pool { axes, kind: Kind::Max })
+    lower(
+        lowering,
+        id,
+        "max_pool",
+        Pool {
+            axes,
+            kind: Kind::Max,
+        },
+    )
 }
 
 pub(super) fn lower_avg(
@@ -56,7 +64,15 @@ pub(super) fn lower_avg(
         n_windows: lowering.node(id).shape[2 + a],
     };
     let axes = [axis(lowering, 0), axis(lowering, 1)];
-    lower(lowering, id, "avg_pool", Pool { axes, kind: Kind::Avg(op) })
+    lower(
+        lowering,
+        id,
+        "avg_pool",
+        Pool {
+            axes,
+            kind: Kind::Avg(op),
+        },
+    )
 }
 
 fn lower(
@@ -81,13 +97,18 @@ fn lower(
     let y = kernel.buffer(lowering, id);
     let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
     // A plane is the smallest task.
-    dims.push(Dim { size: 1, strides: vec![1, 1] });
+    dims.push(Dim {
+        size: 1,
+        strides: vec![1, 1],
+    });
     let n_task_dims = n_task_dims(&mut dims, 1, n_taps * n_pixels);
     dims.pop();
     let (tasks, middle) = dims.split_at(n_task_dims);
     let pitches = [x_view.strides[2], y_view.strides[2]];
     let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-        for_dims(f, middle, bases, |f, bases| pool.emit_plane(f, bases, pitches, lanes));
+        for_dims(f, middle, bases, |f, bases| {
+            pool.emit_plane(f, bases, pitches, lanes)
+        });
     });
     lowering.add_step(id, kernel, n_tasks);
     Ok(())
@@ -123,7 +144,9 @@ impl Axis {
     fn taps(&self, o: usize) -> Range<usize> {
         let begin = o * self.stride;
         let first = self.low.saturating_sub(begin).div_ceil(self.dilation);
-        let end = (self.low + self.size).saturating_sub(begin).div_ceil(self.dilation);
+        let end = (self.low + self.size)
+            .saturating_sub(begin)
+            .div_ceil(self.dilation);
         first..end.min(self.kernel)
     }
 
@@ -170,7 +193,17 @@ impl Pool<'_> {
             let x = advance(f, x_inside, j, axis.stride as isize * pitches[0]);
             let oy = f.add_const(j, inside.start);
             let y = advance(f, bases[1], oy, pitches[1]);
-            self.emit_row(f, x, y, Rows { n: None, count: None }, pitches[0], lanes);
+            self.emit_row(
+                f,
+                x,
+                y,
+                Rows {
+                    n: None,
+                    count: None,
+                },
+                pitches[0],
+                lanes,
+            );
         });
         f.for_range(axis.n_windows - n_inside, |f, j| {
             // The rows above the inside, then those below.
@@ -187,7 +220,15 @@ impl Pool<'_> {
 
     /// The first row of the operand that window row `oy` reads, and how many.
     fn border_rows(&self, f: &mut FunctionBuilder, oy: Value) -> (Value, Rows) {
-        let Axis { kernel, stride, dilation, low, high, size, .. } = self.axes[0];
+        let Axis {
+            kernel,
+            stride,
+            dilation,
+            low,
+            high,
+            size,
+            ..
+        } = self.axes[0];
         let begin = f.mul_const(oy, stride);
         // Number of taps before the padded row `edge`.
         let taps_before = |f: &mut FunctionBuilder, edge: usize| {
@@ -349,5 +390,89 @@ fn axis_pointer(
     match inside.is_empty() {
         true => base,
         false => f.ptr_add_const(base, axis.place(inside.start, 0) * pitch as usize * 4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use super::*;
+
+    /// Kernel, strides, pads and the size of the image, for both kinds of pooling.
+    const CASES: &[([usize; 2], [usize; 2], [usize; 4], [usize; 2])] = &[
+        ([1, 1], [1, 1], [0; 4], [3, 5]),
+        ([1, 1], [2, 2], [0; 4], [5, 7]),
+        ([2, 2], [2, 2], [0; 4], [6, 7]),
+        ([3, 3], [2, 2], [1; 4], [17, 16]),
+        ([3, 3], [2, 2], [0, 0, 1, 1], [8, 8]),
+        ([3, 3], [1, 1], [1; 4], [5, 17]),
+        ([5, 5], [1, 1], [2; 4], [7, 20]),
+        ([13, 13], [1, 1], [6; 4], [9, 13]),
+        ([13, 13], [1, 1], [6; 4], [17, 19]),
+        ([2, 3], [3, 1], [1, 2, 0, 1], [7, 5]),
+        ([1, 20], [1, 3], [0, 5, 0, 8], [3, 33]),
+        ([7, 7], [1, 1], [0; 4], [7, 7]),
+        ([3, 3], [1, 1], [2; 4], [1, 1]),
+    ];
+
+    #[test]
+    fn max() {
+        for &(kernel, strides, pads, [h, w]) in CASES {
+            let op = MaxPool {
+                kernel,
+                strides,
+                pads,
+                dilations: [1, 1],
+            };
+            check_op(op, &[&[2, 3, h, w]]);
+        }
+    }
+
+    #[test]
+    fn max_with_dilation() {
+        for (kernel, pads, size) in [
+            ([3, 2], [2, 1, 2, 1], [7, 9]),
+            ([3, 3], [3, 2, 2, 3], [5, 17]),
+        ] {
+            for strides in [[1, 1], [2, 3]] {
+                let op = MaxPool {
+                    kernel,
+                    strides,
+                    pads,
+                    dilations: [2, 3],
+                };
+                check_op(op, &[&[1, 2, size[0], size[1]]]);
+            }
+        }
+    }
+
+    #[test]
+    fn average() {
+        for &(kernel, strides, pads, [h, w]) in CASES {
+            for count_include_pad in [false, true] {
+                let op = AvgPool {
+                    kernel,
+                    strides,
+                    pads,
+                    overhang: [0; 2],
+                    count_include_pad,
+                };
+                check_op(op, &[&[2, 3, h, w]]);
+            }
+        }
+    }
+
+    #[test]
+    fn average_with_overhang() {
+        for count_include_pad in [false, true] {
+            let op = AvgPool {
+                kernel: [3, 3],
+                strides: [2, 2],
+                pads: [0, 1, 1, 0],
+                overhang: [1, 1],
+                count_include_pad,
+            };
+            check_op(op, &[&[1, 2, 6, 8]]);
+        }
     }
 }

@@ -27,12 +27,23 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Res
     let x_view = View::of(lowering, operand)?;
     let own_view = View::of(lowering, id)?;
     // The result in the operand's index space: it stays where it is along reduced axes.
-    let mut y_view = View { strides: Vec::new(), offset: own_view.offset };
+    let mut y_view = View {
+        strides: Vec::new(),
+        offset: own_view.offset,
+    };
     let mut own_strides = own_view.strides.iter();
     for axis in 0..shape.len() {
         let is_reduced = op.axes.contains(&axis);
-        let own = if !is_reduced || op.keep_dims { own_strides.next() } else { None };
-        y_view.strides.push(if is_reduced { 0 } else { *own.expect("one stride per axis") });
+        let own = if !is_reduced || op.keep_dims {
+            own_strides.next()
+        } else {
+            None
+        };
+        y_view.strides.push(if is_reduced {
+            0
+        } else {
+            *own.expect("one stride per axis")
+        });
     }
     let dims = merge_dims(&shape, &[&x_view, &y_view]);
     let is_last_reduced = dims.last().is_some_and(|d| d.strides[1] == 0);
@@ -45,8 +56,16 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Res
     let x = kernel.buffer(lowering, operand);
     let y = kernel.buffer(lowering, id);
     let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
-    let reduction = Reduction { kind: op.kind, count, reduced: &reduced, lanes };
-    let one = Dim { size: 1, strides: vec![1, 1] };
+    let reduction = Reduction {
+        kind: op.kind,
+        count,
+        reduced: &reduced,
+        lanes,
+    };
+    let one = Dim {
+        size: 1,
+        strides: vec![1, 1],
+    };
     let n_tasks = if is_last_reduced {
         // Every kept element is a row of its own.
         kept.push(one);
@@ -64,7 +83,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Res
         let (outer, row) = kept.split_at(kept.len() - 1);
         let (tasks, middle) = outer.split_at(n_task_dims);
         for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| reduction.emit_columns(f, bases, &row[0]));
+            for_dims(f, middle, bases, |f, bases| {
+                reduction.emit_columns(f, bases, &row[0])
+            });
         })
     };
     lowering.add_step(id, kernel, n_tasks);
@@ -101,17 +122,22 @@ impl Reduction<'_> {
     /// A row of elements.
     fn emit_columns(&self, f: &mut FunctionBuilder, bases: &[Value], row: &Dim) {
         let is_unit = row.strides == [1, 1];
-        for_lanes(f, row.size, if is_unit { self.lanes } else { 1 }, |f, lanes, i| {
-            let bases = row.advance(f, bases, i);
-            let start = f.f32(self.kind.start());
-            let start = f.splat(start, lanes);
-            let sum = fold_dims(f, self.reduced, &bases, &[start], &mut |f, bases, sum| {
-                let value = f.load_lanes(lanes, bases[0], 0);
-                vec![self.combine(f, sum[0], value)]
-            });
-            let result = self.divide(f, sum[0]);
-            f.store_lanes(result, bases[1], 0);
-        });
+        for_lanes(
+            f,
+            row.size,
+            if is_unit { self.lanes } else { 1 },
+            |f, lanes, i| {
+                let bases = row.advance(f, bases, i);
+                let start = f.f32(self.kind.start());
+                let start = f.splat(start, lanes);
+                let sum = fold_dims(f, self.reduced, &bases, &[start], &mut |f, bases, sum| {
+                    let value = f.load_lanes(lanes, bases[0], 0);
+                    vec![self.combine(f, sum[0], value)]
+                });
+                let result = self.divide(f, sum[0]);
+                f.store_lanes(result, bases[1], 0);
+            },
+        );
     }
 
     fn combine(&self, f: &mut FunctionBuilder, sum: Value, value: Value) -> Value {
@@ -144,7 +170,11 @@ pub(super) struct RowFold {
 impl RowFold {
     /// Accumulators for rows of `size` elements.
     pub fn new(size: usize, lanes: usize) -> Self {
-        Self { size, lanes, n_vectors: (size / lanes).min(4) }
+        Self {
+            size,
+            lanes,
+            n_vectors: (size / lanes).min(4),
+        }
     }
 
     /// The accumulators before the first element: the vectors, then the scalar.
@@ -164,7 +194,11 @@ impl RowFold {
         sums: &[Value],
         mut step: impl FnMut(&mut FunctionBuilder, usize, Value, Value) -> Value,
     ) -> Vec<Value> {
-        let Self { size, lanes, n_vectors } = *self;
+        let Self {
+            size,
+            lanes,
+            n_vectors,
+        } = *self;
         let mut sums = sums.to_vec();
         let mut done = 0;
         // All accumulators by turns, then the first alone, then the scalar.
@@ -174,16 +208,26 @@ impl RowFold {
                 continue;
             }
             let end = done + (size - done) / block * block;
-            let first = if width == lanes && n_vectors > 0 { 0 } else { n_vectors };
+            let first = if width == lanes && n_vectors > 0 {
+                0
+            } else {
+                n_vectors
+            };
             let (low, high) = (f.size(done), f.size(end));
-            let next = f.for_loop(low, high, block, &sums[first..first + n_sums], |f, i, sums| {
-                let mut next = Vec::with_capacity(sums.len());
-                for (number, &sum) in sums.iter().enumerate() {
-                    let i = f.add_const(i, number * width);
-                    next.push(step(f, width, i, sum));
-                }
-                next
-            });
+            let next = f.for_loop(
+                low,
+                high,
+                block,
+                &sums[first..first + n_sums],
+                |f, i, sums| {
+                    let mut next = Vec::with_capacity(sums.len());
+                    for (number, &sum) in sums.iter().enumerate() {
+                        let i = f.add_const(i, number * width);
+                        next.push(step(f, width, i, sum));
+                    }
+                    next
+                },
+            );
             sums[first..first + n_sums].copy_from_slice(&next);
             done = end;
         }
@@ -201,7 +245,9 @@ impl RowFold {
         let Some((&first, others)) = vectors.split_first() else {
             return scalar;
         };
-        let vector = others.iter().fold(first, |sum, &other| combine(f, sum, other));
+        let vector = others
+            .iter()
+            .fold(first, |sum, &other| combine(f, sum, other));
         if self.lanes == 1 {
             return combine(f, scalar, vector);
         }
@@ -209,5 +255,58 @@ impl RowFold {
             let value = f.extract(vector, lane);
             combine(f, sum, value)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_graph, check_op, op_graph};
+    use super::*;
+
+    fn reduce(kind: ReduceKind, axes: &[usize], keep_dims: bool) -> Reduce {
+        Reduce {
+            kind,
+            axes: axes.to_vec(),
+            keep_dims,
+        }
+    }
+
+    #[test]
+    fn every_kind_and_set_of_axes() {
+        for &(_, kind) in ReduceKind::ALL {
+            for set in 0..16 {
+                let axes: Vec<usize> = (0..4).filter(|axis| set >> axis & 1 == 1).collect();
+                check_op(reduce(kind, &axes, set % 3 != 0), &[&[2, 3, 5, 17]]);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_every_length() {
+        for size in [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 49, 100] {
+            check_op(reduce(ReduceKind::Sum, &[1], false), &[&[3, size]]);
+            check_op(reduce(ReduceKind::Max, &[0], true), &[&[3, size]]);
+            check_op(reduce(ReduceKind::Mean, &[2, 3], true), &[&[1, 3, 1, size]]);
+            check_op(reduce(ReduceKind::Mean, &[2, 3], true), &[&[1, 3, size, 1]]);
+        }
+    }
+
+    #[test]
+    fn means_over_images() {
+        check_op(reduce(ReduceKind::Mean, &[2, 3], true), &[&[1, 64, 7, 7]]);
+        check_op(reduce(ReduceKind::Mean, &[3, 2], false), &[&[2, 5, 14, 14]]);
+        check_op(reduce(ReduceKind::Mean, &[1], true), &[&[1, 16, 20, 20]]);
+    }
+
+    #[test]
+    fn ends_of_the_definition() {
+        check_op(reduce(ReduceKind::Sum, &[], false), &[&[3, 5]]);
+        check_op(reduce(ReduceKind::Sum, &[], false), &[&[]]);
+        check_op(reduce(ReduceKind::Sum, &[0, 1], false), &[&[1, 1]]);
+        for &(_, kind) in ReduceKind::ALL {
+            check_graph(&op_graph(reduce(kind, &[0], false), &[&[0, 5]]), &[]);
+            check_graph(&op_graph(reduce(kind, &[1], true), &[&[3, 0]]), &[]);
+            check_graph(&op_graph(reduce(kind, &[1], true), &[&[0, 3]]), &[]);
+        }
     }
 }

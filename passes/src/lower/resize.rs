@@ -46,7 +46,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Resize) -> Res
     };
     let mut dims = merge_dims(&shape[..2], &[&x_view, &y_view]);
     // An image is the smallest task.
-    dims.push(Dim { size: 1, strides: vec![1, 1] });
+    dims.push(Dim {
+        size: 1,
+        strides: vec![1, 1],
+    });
     let n_task_dims = n_task_dims(&mut dims, 1, shape[2] * shape[3] * 4);
     dims.pop();
     let (tasks, middle) = dims.split_at(n_task_dims);
@@ -57,13 +60,17 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Resize) -> Res
     let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
     let n_tasks = if let Some(block) = repeats {
         for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| image.emit_repeat(f, bases, block));
+            for_dims(f, middle, bases, |f, bases| {
+                image.emit_repeat(f, bases, block)
+            });
         })
     } else {
         let rows = Table::add(lowering, &mut kernel, &taps[0], image.x_pitch, op.mode)?;
         let columns = Table::add(lowering, &mut kernel, &taps[1], 4, op.mode)?;
         for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| image.emit(f, bases, &rows, &columns));
+            for_dims(f, middle, bases, |f, bases| {
+                image.emit(f, bases, &rows, &columns)
+            });
         })
     };
     lowering.add_step(id, kernel, n_tasks);
@@ -99,14 +106,21 @@ impl Table {
         let hi = offsets(|t| t.hi)?;
         let weights: Vec<f32> = taps.iter().map(|t| t.weight_hi).collect();
         let weights = lowering.add_f32_table(&weights);
-        Ok(Self { lo, hi: Some((kernel.data(hi), kernel.data(weights))) })
+        Ok(Self {
+            lo,
+            hi: Some((kernel.data(hi), kernel.data(weights))),
+        })
     }
 
     /// Pointers at the neighbours of entry `index`, and the weights of the two.
     fn taps(&self, f: &mut FunctionBuilder, bases: &[Value], index: Value) -> Taps {
         let at = f.ptr_offset(self.lo, index, 4);
         let lo = f.load(MemoryType::U32, at, 0);
-        let mut taps = Taps { lo: Vec::new(), hi: Vec::new(), weights: None };
+        let mut taps = Taps {
+            lo: Vec::new(),
+            hi: Vec::new(),
+            weights: None,
+        };
         taps.lo = bases.iter().map(|&base| f.ptr_add(base, lo)).collect();
         if let Some((hi, weights)) = self.hi {
             let at = f.ptr_offset(hi, index, 4);
@@ -151,7 +165,10 @@ impl Image {
         let factor = |axis: usize| {
             let factor = self.result[axis] / self.source[axis];
             let is_exact = factor * self.source[axis] == self.result[axis]
-                && taps[axis].iter().enumerate().all(|(o, tap)| tap.lo == o / factor);
+                && taps[axis]
+                    .iter()
+                    .enumerate()
+                    .all(|(o, tap)| tap.lo == o / factor);
             is_exact.then_some(factor)
         };
         let block = [factor(0)?, factor(1)?];
@@ -199,5 +216,80 @@ impl Image {
                 f.store(MemoryType::F32, value, at, 0);
             });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use super::*;
+    use condensec_ir::ops::{CoordinateTransform, Rounding};
+
+    const SIZES: &[([usize; 2], [usize; 2])] = &[
+        ([3, 5], [3, 5]),
+        ([3, 5], [6, 10]),
+        ([3, 5], [6, 15]),
+        ([4, 7], [3, 17]),
+        ([7, 8], [2, 3]),
+        ([1, 1], [3, 5]),
+        ([5, 3], [1, 1]),
+        ([2, 2], [14, 14]),
+    ];
+
+    fn check(mode: ResizeMode, transform: CoordinateTransform) {
+        for &(from, to) in SIZES {
+            let scales = [to[0] as f32 / from[0] as f32, to[1] as f32 / from[1] as f32];
+            let op = Resize {
+                size: to,
+                mode,
+                transform,
+                scales,
+            };
+            check_op(op, &[&[2, 3, from[0], from[1]]]);
+        }
+    }
+
+    #[test]
+    fn linear() {
+        check(ResizeMode::Linear, CoordinateTransform::HalfPixel);
+        check(ResizeMode::Linear, CoordinateTransform::AlignCorners);
+        check(ResizeMode::Linear, CoordinateTransform::Asymmetric);
+    }
+
+    #[test]
+    fn nearest() {
+        for rounding in [Rounding::Floor, Rounding::RoundPreferFloor] {
+            check(
+                ResizeMode::Nearest { rounding },
+                CoordinateTransform::Asymmetric,
+            );
+            check(
+                ResizeMode::Nearest { rounding },
+                CoordinateTransform::HalfPixel,
+            );
+        }
+    }
+
+    #[test]
+    fn whole_factors_need_no_tables() {
+        let image = Image {
+            source: [2, 3],
+            result: [4, 9],
+            x_pitch: 0,
+            y_pitch: 0,
+        };
+        let taps = |n: usize, factor: usize| -> Vec<Tap> {
+            (0..n)
+                .map(|o| Tap {
+                    lo: o / factor,
+                    hi: o / factor,
+                    weight_hi: 0.0,
+                })
+                .collect()
+        };
+        assert_eq!(image.repeats(&[taps(4, 2), taps(9, 3)]), Some([2, 3]));
+        let mut shifted = taps(9, 3);
+        shifted[2].lo = 1;
+        assert_eq!(image.repeats(&[taps(4, 2), shifted]), None);
     }
 }

@@ -40,7 +40,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Softmax) -> Re
     let x = kernel.buffer(lowering, operand);
     let y = kernel.buffer(lowering, id);
     let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
-    let softmax = Emitter { axis: &axis, log: op.log };
+    let softmax = Emitter {
+        axis: &axis,
+        log: op.log,
+    };
     let is_unit = |dim: &Dim| dim.strides == [1, 1];
     let n_tasks = if dims.last().is_some_and(is_unit) && !is_unit(&axis) {
         let n_task_dims = n_task_dims(&mut dims, lanes, axis.size * WEIGHT);
@@ -56,12 +59,17 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Softmax) -> Re
         })
     } else {
         let lanes = if is_unit(&axis) { lanes } else { 1 };
-        dims.push(Dim { size: 1, strides: vec![1, 1] });
+        dims.push(Dim {
+            size: 1,
+            strides: vec![1, 1],
+        });
         let n_task_dims = n_task_dims(&mut dims, 1, axis.size * WEIGHT);
         dims.pop();
         let (tasks, middle) = dims.split_at(n_task_dims);
         for_tasks(&mut kernel, tasks, &bases, |f, bases| {
-            for_dims(f, middle, bases, |f, bases| softmax.emit_row(f, bases, lanes));
+            for_dims(f, middle, bases, |f, bases| {
+                softmax.emit_row(f, bases, lanes)
+            });
         })
     };
     lowering.add_step(id, kernel, n_tasks);
@@ -116,7 +124,9 @@ impl Emitter<'_> {
             vec![f.fadd(sum[0], term)]
         })[0];
         let scale = self.scale(f, sum);
-        f.for_each(low, high, 1, |f, k| self.store(f, bases, lanes, k, max, scale));
+        f.for_each(low, high, 1, |f, k| {
+            self.store(f, bases, lanes, k, max, scale)
+        });
     }
 
     fn load(&self, f: &mut FunctionBuilder, bases: &[Value], lanes: usize, k: Value) -> Value {
@@ -171,5 +181,49 @@ impl Emitter<'_> {
             f.fmul(term, scale)
         };
         f.store_lanes(value, at, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_op;
+    use super::*;
+
+    #[test]
+    fn every_axis() {
+        for (axis, log) in (0..4).flat_map(|axis| [(axis, false), (axis, true)]) {
+            check_op(Softmax { axis, log }, &[&[2, 3, 5, 17]]);
+        }
+    }
+
+    #[test]
+    fn rows_of_every_length() {
+        for (size, log) in [1, 3, 4, 7, 16, 50]
+            .into_iter()
+            .flat_map(|n| [(n, false), (n, true)])
+        {
+            check_op(Softmax { axis: 0, log }, &[&[size]]);
+            check_op(Softmax { axis: 1, log }, &[&[3, size]]);
+            check_op(Softmax { axis: 0, log }, &[&[size, 3]]);
+            check_op(Softmax { axis: 1, log }, &[&[1, size, 1]]);
+        }
+    }
+
+    #[test]
+    fn images_are_cut_into_tasks() {
+        check_op(
+            Softmax {
+                axis: 1,
+                log: false,
+            },
+            &[&[1, 21, 16, 20]],
+        );
+        check_op(
+            Softmax {
+                axis: 1,
+                log: false,
+            },
+            &[&[400, 19]],
+        );
     }
 }

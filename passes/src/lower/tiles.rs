@@ -1,14 +1,16 @@
 //! Register tiles of the list kernels, as data.
 //!
-//! A tile holds `rows x vectors` accumulators. All tile widths divide [`STRIP_WIDTH`], so layers
+//! A tile holds `rows x vectors` accumulators. All tile widths divide [`strip_width`], so layers
 //! with different tiles read and write the same strips. Order rule: the smaller of (rows, vectors)
 //! is held in registers and the other streams, so a tile needs
 //! `rows * vectors + min(rows, vectors) + 1` vector registers.
 
 use condensec_ir::target_info::TargetInfo;
 
-/// Pixels per strip. 48 is the least common multiple of the tile widths below.
-pub const STRIP_WIDTH: usize = 48;
+/// Pixels per strip: the least common multiple of the widths of all tiles for `target`.
+pub fn strip_width(target: &TargetInfo) -> usize {
+    12 * target.lanes
+}
 
 /// A register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

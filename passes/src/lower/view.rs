@@ -48,9 +48,10 @@ impl View {
             return Ok(Self { strides, offset: 0 });
         }
         match layout.strides4(shape) {
-            Some((strides, offset)) => {
-                Ok(Self { strides: strides.map(|s| s as isize).to_vec(), offset })
-            }
+            Some((strides, offset)) => Ok(Self {
+                strides: strides.map(|s| s as isize).to_vec(),
+                offset,
+            }),
             None => Err("only convolutions read and write strips and phased planes".into()),
         }
     }
@@ -58,8 +59,16 @@ impl View {
     /// Repeats a value of `shape` along the axes of the broadcast shape of `rank` axes.
     pub fn broadcast(&self, shape: &[usize], rank: usize) -> Self {
         let mut strides = vec![0; rank - shape.len()];
-        strides.extend(self.strides.iter().zip(shape).map(|(&s, &d)| if d == 1 { 0 } else { s }));
-        Self { strides, offset: self.offset }
+        strides.extend(
+            self.strides
+                .iter()
+                .zip(shape)
+                .map(|(&s, &d)| if d == 1 { 0 } else { s }),
+        );
+        Self {
+            strides,
+            offset: self.offset,
+        }
     }
 
     /// Start of the view, given the start of the storage.
@@ -81,17 +90,14 @@ impl Dim {
     /// Pointers into all views at iteration `index`.
     pub fn advance(&self, f: &mut FunctionBuilder, bases: &[Value], index: Value) -> Vec<Value> {
         let bases = bases.iter().zip(&self.strides);
-        bases.map(|(&base, &stride)| advance(f, base, index, stride)).collect()
+        bases
+            .map(|(&base, &stride)| advance(f, base, index, stride))
+            .collect()
     }
 }
 
 /// `base + index * stride`, the stride in elements.
-pub(super) fn advance(
-    f: &mut FunctionBuilder,
-    base: Value,
-    index: Value,
-    stride: isize,
-) -> Value {
+pub(super) fn advance(f: &mut FunctionBuilder, base: Value, index: Value, stride: isize) -> Value {
     match usize::try_from(stride) {
         Ok(0) => base,
         Ok(stride) => f.ptr_offset(base, index, stride * 4),
@@ -114,7 +120,11 @@ pub(super) fn merge_dims(shape: &[usize], views: &[&View]) -> Vec<Dim> {
             continue;
         }
         if let Some(outer) = dims.last_mut()
-            && outer.strides.iter().zip(&strides).all(|(&o, &s)| o == s * size as isize)
+            && outer
+                .strides
+                .iter()
+                .zip(&strides)
+                .all(|(&o, &s)| o == s * size as isize)
         {
             outer.size *= size;
             outer.strides = strides;
@@ -150,7 +160,13 @@ pub(super) fn n_task_dims(dims: &mut Vec<Dim>, lanes: usize, weight: usize) -> u
         let size = row.size / parts;
         let strides = row.strides.iter().map(|s| s * size as isize).collect();
         dims[outer].size = size;
-        dims.insert(outer, Dim { size: parts, strides });
+        dims.insert(
+            outer,
+            Dim {
+                size: parts,
+                strides,
+            },
+        );
         return outer + 1;
     }
     outer
@@ -254,9 +270,15 @@ mod tests {
     }
 
     fn dims(shape: &[usize], layouts: &[Layout]) -> Vec<(usize, Vec<isize>)> {
-        let views: Vec<View> = layouts.iter().map(|l| View::new(l, shape).unwrap()).collect();
+        let views: Vec<View> = layouts
+            .iter()
+            .map(|l| View::new(l, shape).unwrap())
+            .collect();
         let views: Vec<&View> = views.iter().collect();
-        merge_dims(shape, &views).into_iter().map(|d| (d.size, d.strides)).collect()
+        merge_dims(shape, &views)
+            .into_iter()
+            .map(|d| (d.size, d.strides))
+            .collect()
     }
 
     #[test]
@@ -275,7 +297,9 @@ mod tests {
     #[test]
     fn repeated_axes_merge_with_each_other() {
         let x = View::new(&Layout::Plain, &[2, 3, 4, 5]).unwrap();
-        let bias = View::new(&Layout::Plain, &[3, 1, 1]).unwrap().broadcast(&[3, 1, 1], 4);
+        let bias = View::new(&Layout::Plain, &[3, 1, 1])
+            .unwrap()
+            .broadcast(&[3, 1, 1], 4);
         assert_eq!(bias.strides, [0, 1, 0, 0]);
         let dims = merge_dims(&[2, 3, 4, 5], &[&x, &bias]);
         let dims: Vec<_> = dims.into_iter().map(|d| (d.size, d.strides)).collect();
@@ -284,13 +308,22 @@ mod tests {
 
     #[test]
     fn strips_are_no_views() {
-        let layout = Layout::Strips(condensec_ir::layout::Strips { pitch: 5, width: 48, image: 960 });
+        let layout = Layout::Strips(condensec_ir::layout::Strips {
+            pitch: 5,
+            width: 48,
+            image: 960,
+        });
         assert!(View::new(&layout, &[1, 2, 3, 5]).is_err());
     }
 
     #[test]
     fn tasks_have_enough_work() {
-        let row = |size| vec![Dim { size, strides: vec![1] }];
+        let row = |size| {
+            vec![Dim {
+                size,
+                strides: vec![1],
+            }]
+        };
         let mut tiny = row(1000);
         assert_eq!((n_task_dims(&mut tiny, 4, 1), tiny.len()), (0, 1));
         assert_eq!(n_task_dims(&mut Vec::new(), 4, 1), 0);
@@ -305,9 +338,18 @@ mod tests {
         assert_eq!((n_task_dims(&mut prime, 4, 1), prime.len()), (0, 1));
 
         let mut channels = vec![
-            Dim { size: 64, strides: vec![200] },
-            Dim { size: 14, strides: vec![14] },
-            Dim { size: 14, strides: vec![1] },
+            Dim {
+                size: 64,
+                strides: vec![200],
+            },
+            Dim {
+                size: 14,
+                strides: vec![14],
+            },
+            Dim {
+                size: 14,
+                strides: vec![1],
+            },
         ];
         assert_eq!(n_task_dims(&mut channels, 4, 1), 1);
     }
