@@ -35,7 +35,10 @@ pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
     if graph.order().iter().any(is_done) {
         return false;
     }
-    let mut inserter = Inserter { graph, n_inserted: 0 };
+    let mut inserter = Inserter {
+        graph,
+        n_inserted: 0,
+    };
     inserter.separate_outputs();
     inserter.separate_convolution_operands();
     inserter.separate_plain_readers();
@@ -52,10 +55,13 @@ pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
 
 /// Convolutions that read `id` as their input.
 fn convolution_readers(graph: &Graph, id: NodeId) -> impl Iterator<Item = &Conv2d> {
-    graph.users(id).into_iter().filter_map(|(user, position)| match &graph.node(user).op {
-        Op::Conv2d(conv) if position == 0 => Some(conv),
-        _ => None,
-    })
+    graph
+        .users(id)
+        .into_iter()
+        .filter_map(|(user, position)| match &graph.node(user).op {
+            Op::Conv2d(conv) if position == 0 => Some(conv),
+            _ => None,
+        })
 }
 
 fn is_strided(conv: &Conv2d) -> bool {
@@ -104,7 +110,10 @@ struct Inserter<'a> {
 
 impl Inserter<'_> {
     fn relayout(&mut self, source: NodeId) -> NodeId {
-        let (name, origin) = (self.graph.node(source).name.clone(), self.graph.node(source).origin.clone());
+        let (name, origin) = (
+            self.graph.node(source).name.clone(),
+            self.graph.node(source).origin.clone(),
+        );
         self.n_inserted += 1;
         self.graph
             .add_node(&name, Op::Relayout(Relayout), &[source], origin)
@@ -138,7 +147,9 @@ impl Inserter<'_> {
     fn separate_convolution_operands(&mut self) {
         let mut made: IndexMap<(NodeId, [usize; 2]), NodeId> = IndexMap::new();
         for id in self.graph.order() {
-            let Op::Conv2d(conv) = &self.graph.node(id).op else { continue };
+            let Op::Conv2d(conv) = &self.graph.node(id).op else {
+                continue;
+            };
             let (strides, has_residual) = (conv.strides, conv.residual);
             let operands = self.graph.operands(id);
             let x = operands[0];
@@ -230,7 +241,10 @@ fn choose_pitches(graph: &Graph) -> IndexMap<NodeId, usize> {
         }
     }
     let pitch = |id: NodeId| widest.get(&root(&parent, id)).copied();
-    order.iter().filter_map(|&id| Some((id, pitch(id)?))).collect()
+    order
+        .iter()
+        .filter_map(|&id| Some((id, pitch(id)?)))
+        .collect()
 }
 
 /// Padding that the convolutions reading `id` need, `[top, left, bottom, right]`, and the phases
@@ -273,7 +287,11 @@ fn choose_layout(
         let width = strip_width(target);
         let n_strips = ((h - 1) * pitch + w).div_ceil(width);
         let image = n_strips * channels * width;
-        return Layout::Strips(Strips { pitch, width, image });
+        return Layout::Strips(Strips {
+            pitch,
+            width,
+            image,
+        });
     }
     let ([top, left, bottom, _], phases) = window_needs(graph, id);
     let rows = (top + h + bottom).div_ceil(phases[0]);
@@ -285,7 +303,15 @@ fn choose_layout(
     lines += usize::from(lines.is_multiple_of(2));
     let plane = lines * LINE;
     let image = channels * phases[0] * phases[1] * plane + IMAGE_SLACK;
-    Layout::Planes(Planes { phases, top, left, pitch, rows, plane, image })
+    Layout::Planes(Planes {
+        phases,
+        top,
+        left,
+        pitch,
+        rows,
+        plane,
+        image,
+    })
 }
 
 /// Written by a convolution, read only by 1x1 convolutions and as a residual.
@@ -295,5 +321,7 @@ fn fits_strips(graph: &Graph, id: NodeId) -> bool {
         Op::Conv2d(conv) => position == 1 || is_pointwise(graph, conv),
         _ => false,
     };
-    matches!(graph.node(id).op, Op::Conv2d(_)) && !users.is_empty() && users.iter().all(reads_strips)
+    matches!(graph.node(id).op, Op::Conv2d(_))
+        && !users.is_empty()
+        && users.iter().all(reads_strips)
 }

@@ -30,14 +30,32 @@ pub const PIPELINE: &[Pass] = &[
     // Before everything that looks at a convolution's users: batch norm sits between it and the
     // activation. Statistics shared by all levels go into the weights; statistics per level become
     // a per-level scale and bias, since the weights are shared.
-    Pass { name: fold_batch_norm::NAME, run: fold_batch_norm::run },
-    Pass { name: fuse_bias::NAME, run: fuse_bias::run },
+    Pass {
+        name: fold_batch_norm::NAME,
+        run: fold_batch_norm::run,
+    },
+    Pass {
+        name: fuse_bias::NAME,
+        run: fuse_bias::run,
+    },
     // `x * sigmoid(x)` must be one activation before activations are fused.
-    Pass { name: fuse_gated_activation::NAME, run: fuse_gated_activation::run },
-    Pass { name: fuse_epilogue::NAME, run: fuse_epilogue::run },
+    Pass {
+        name: fuse_gated_activation::NAME,
+        run: fuse_gated_activation::run,
+    },
+    Pass {
+        name: fuse_epilogue::NAME,
+        run: fuse_epilogue::run,
+    },
     // A strided 1x1 convolution reads a fraction of its input: cut that out once, then it is an
     // ordinary 1x1 convolution.
-    Pass { name: subsample_pointwise::NAME, run: subsample_pointwise::run },
+    Pass {
+        name: subsample_pointwise::NAME,
+        run: subsample_pointwise::run,
+    },
     // Last: it inserts relayouts for the graph as it will be lowered.
-    Pass { name: choose_layouts::NAME, run: choose_layouts::run },
+    Pass {
+        name: choose_layouts::NAME,
+        run: choose_layouts::run,
+    },
 ];

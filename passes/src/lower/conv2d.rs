@@ -1,8 +1,8 @@
 //! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
 
+use super::cost::ListCost;
 use super::list_conv::{ListConv, ListConvBuffers, TileAccess, WithPadding};
 use super::tiles::ListTile;
-use super::cost::ListCost;
 use super::{KernelBuilder, Lowering, summary};
 use condensec_ir::kernel::Symbol;
 use condensec_ir::layout::Layout;
@@ -40,7 +40,10 @@ struct Taps {
 impl Taps {
     fn new(conv: &Conv2d, x: &Layout, kernel: [usize; 2]) -> Result<Self, String> {
         match x {
-            Layout::Strips(strips) => Ok(Self { channel: strips.width * 4, taps: vec![0] }),
+            Layout::Strips(strips) => Ok(Self {
+                channel: strips.width * 4,
+                taps: vec![0],
+            }),
             Layout::Planes(planes) => {
                 let [sh, sw] = planes.phases;
                 if planes.phases != conv.strides {
@@ -57,7 +60,10 @@ impl Taps {
                         taps.push(at * 4);
                     }
                 }
-                Ok(Self { channel: planes.plane * sh * sw * 4, taps })
+                Ok(Self {
+                    channel: planes.plane * sh * sw * 4,
+                    taps,
+                })
             }
             Layout::Plain => Err("a convolution needs planes or strips".into()),
         }
@@ -87,13 +93,20 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let (oh, ow) = (node.shape[2], node.shape[3]);
     let pitch = node.layout.pitch(&node.shape);
     if x.layout.pitch(&x.shape) != pitch {
-        return Err(format!("rows of input and result lie {} and {pitch} apart", x.layout.pitch(&x.shape)));
+        return Err(format!(
+            "rows of input and result lie {} and {pitch} apart",
+            x.layout.pitch(&x.shape)
+        ));
     }
     let taps = Taps::new(conv, &x.layout, [kh, kw])?;
     let rows = list_rows(graph, conv.weight, conv.groups);
     let tile = ListTile::choose(lowering.target, rows);
     let block_channels = block_channels(lowering, &taps, tile, channels)?;
-    let shape = ListShape { rows, channel_groups: conv.groups, block_channels };
+    let shape = ListShape {
+        rows,
+        channel_groups: conv.groups,
+        block_channels,
+    };
     let lists = PrefixLists::encode(weight, graph.n_levels, shape, |channel, tap| {
         taps.offset(channel, tap) as u64
     })
@@ -104,7 +117,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
             if r.layout.pitch(&r.shape) != pitch {
                 return Err("rows of residual and result lie apart differently".into());
             }
-            Some(TileAccess::new(&r.layout, &r.shape, tile.width(), WithPadding::No)?)
+            Some(TileAccess::new(
+                &r.layout,
+                &r.shape,
+                tile.width(),
+                WithPadding::No,
+            )?)
         }
         false => None,
     };
@@ -135,8 +153,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let indices = lowering.add_indices(&indices);
     let starts = lowering.add_u32_table(&lists.starts);
     let lengths = add_lengths(lowering, &lists)?;
-    let scale = conv.scale.map(|scale| lowering.add_parameter(scale, per_group));
-    let bias = conv.bias.map(|bias| lowering.add_parameter(bias, per_group));
+    let scale = conv
+        .scale
+        .map(|scale| lowering.add_parameter(scale, per_group));
+    let bias = conv
+        .bias
+        .map(|bias| lowering.add_parameter(bias, per_group));
 
     let name = format!("conv2d_lists_{}x{}", tile.rows, tile.width());
     let mut kernel = KernelBuilder::new(&name, lowering);
@@ -155,7 +177,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let n_tasks = spec.n_tasks();
     let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
     let cost = ListCost::conv(tile, n_tasks, lists.n_groups * lists.n_blocks);
-    summary::add_layer(lowering, id, conv.weight, &lists, node.shape[0] * oh * ow, cost, &kernel);
+    summary::add_layer(
+        lowering,
+        id,
+        conv.weight,
+        &lists,
+        node.shape[0] * oh * ow,
+        cost,
+        &kernel,
+    );
     Ok(())
 }
 
@@ -170,14 +200,14 @@ fn block_channels(
     let reach = usize::from(u16::MAX) * taps.unit();
     let last_tap = taps.taps.iter().copied().max().unwrap_or(0);
     if last_tap > reach {
-        return Err(format!("the window spans {last_tap} bytes, an index reaches {reach}"));
+        return Err(format!(
+            "the window spans {last_tap} bytes, an index reaches {reach}"
+        ));
     }
     let by_reach = (reach - last_tap) / taps.channel + 1;
     // 7/8 of the cache, as measured best for K-blocks of 28 KiB in 32 KiB.
     let by_cache = match tile.rows {
-        1 if taps.taps.len() == 1 => {
-            lowering.target.l1_bytes * 7 / 8 / (tile.width() * 4)
-        }
+        1 if taps.taps.len() == 1 => lowering.target.l1_bytes * 7 / 8 / (tile.width() * 4),
         _ => usize::MAX,
     };
     // List lengths are stored as u16.

@@ -1,8 +1,8 @@
 //! Fully connected layer: lists over the rows of the weight, then the matrix-vector kernel.
 
 use super::conv2d::{add_lengths, list_rows, pad_rows};
-use super::list_gemv::{ListGemv, ListGemvBuffers};
 use super::cost::ListCost;
+use super::list_gemv::{ListGemv, ListGemvBuffers};
 use super::{KernelBuilder, Lowering, summary};
 use condensec_ir::NodeId;
 use condensec_ir::ops::FullyConnected;
@@ -18,10 +18,17 @@ pub(super) fn lower(
     let weight = graph.tensor(op.weight);
     let (m, k) = (weight.shape[0], weight.shape[1]);
     if k > usize::from(u16::MAX) {
-        return Err(format!("{k} input features, list indices reach {}", u16::MAX));
+        return Err(format!(
+            "{k} input features, list indices reach {}",
+            u16::MAX
+        ));
     }
     let rows = list_rows(graph, op.weight, 1);
-    let shape = ListShape { rows, channel_groups: 1, block_channels: k };
+    let shape = ListShape {
+        rows,
+        channel_groups: 1,
+        block_channels: k,
+    };
     let lists = PrefixLists::encode(weight, graph.n_levels, shape, |column, _| column as u64)
         .map_err(|e| e.to_string())?;
     let indices: Vec<u16> = lists.columns.iter().map(|&c| c as u16).collect();
@@ -30,7 +37,9 @@ pub(super) fn lower(
     let starts = lowering.add_u32_table(&lists.starts);
     let lengths = add_lengths(lowering, &lists)?;
     let per_group = |values: &[f32]| pad_rows(values, 1, rows);
-    let scale = op.scale.map(|scale| lowering.add_parameter(scale, per_group));
+    let scale = op
+        .scale
+        .map(|scale| lowering.add_parameter(scale, per_group));
     let bias = op.bias.map(|bias| lowering.add_parameter(bias, per_group));
     let spec = ListGemv {
         rows,
@@ -56,6 +65,14 @@ pub(super) fn lower(
     let n_tasks = spec.n_tasks();
     let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
     let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, n_tasks);
-    summary::add_layer(lowering, id, op.weight, &lists, spec.n_images, cost, &kernel);
+    summary::add_layer(
+        lowering,
+        id,
+        op.weight,
+        &lists,
+        spec.n_images,
+        cost,
+        &kernel,
+    );
     Ok(())
 }

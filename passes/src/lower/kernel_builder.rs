@@ -2,9 +2,7 @@
 
 use super::Lowering;
 use condensec_ir::NodeId;
-use condensec_ir::kernel::{
-    Argument, Function, FunctionBuilder, MemoryType, Symbol, Type, Value,
-};
+use condensec_ir::kernel::{Argument, Function, FunctionBuilder, MemoryType, Symbol, Type, Value};
 use std::ops::{Deref, DerefMut};
 
 /// An argument of a step, before levels and addresses are known.
@@ -39,7 +37,16 @@ impl KernelBuilder {
         let f = FunctionBuilder::new(name, &[Type::Ptr, Type::Ptr, Type::Index, Type::Index]);
         let [bases, words, begin, end] = f.parameters();
         let pointer_bytes = lowering.target.pointer_bytes;
-        Self { f, pointer_bytes, n_words: 0, arguments: Vec::new(), begin, end, bases, words }
+        Self {
+            f,
+            pointer_bytes,
+            n_words: 0,
+            arguments: Vec::new(),
+            begin,
+            end,
+            bases,
+            words,
+        }
     }
 
     fn word(&mut self, memory: MemoryType) -> Value {

@@ -235,7 +235,9 @@ impl ListConv {
                 });
             });
         } else {
-            self.emit_groups(f, at, vectors, &mut |f, group| self.emit_group(f, buffers, group));
+            self.emit_groups(f, at, vectors, &mut |f, group| {
+                self.emit_group(f, buffers, group)
+            });
         }
     }
 
@@ -268,7 +270,17 @@ impl ListConv {
                     .residual
                     .zip(at.residual)
                     .map(|(access, base)| f.ptr_offset(base, channel, access.channel));
-                body(f, Group { list, x, y, residual, rows, vectors });
+                body(
+                    f,
+                    Group {
+                        list,
+                        x,
+                        y,
+                        residual,
+                        rows,
+                        vectors,
+                    },
+                );
             };
             f.for_range(n_full, |f, number| emit(f, number, rows));
             if tail_rows > 0 {
@@ -316,8 +328,11 @@ impl ListConv {
         let x = f.ptr_offset(group.x, block, self.x_block);
         let sums = self.emit_list(f, buffers, group, list, x, &start);
         let is_last = f.compare(CompareOp::Eq, block, last);
-        let results =
-            f.if_else(is_last, |f| self.epilogue(f, buffers, group, &sums), |_| sums.clone());
+        let results = f.if_else(
+            is_last,
+            |f| self.epilogue(f, buffers, group, &sums),
+            |_| sums.clone(),
+        );
         self.store(f, group, &results);
     }
 

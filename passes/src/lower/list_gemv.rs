@@ -57,7 +57,11 @@ impl ListGemv {
 
     /// Lanes that a group's rows fill.
     fn width(&self) -> usize {
-        if self.rows.is_multiple_of(self.lanes) { self.lanes } else { 1 }
+        if self.rows.is_multiple_of(self.lanes) {
+            self.lanes
+        } else {
+            1
+        }
     }
 
     /// Emits the loop over tasks.
@@ -128,10 +132,14 @@ impl ListGemv {
         let unrolled = f.int(condensec_ir::kernel::IntBinaryOp::And, length, mask);
         let initial = vec![zeros; n_sums * UNROLL];
         let sums = f.for_loop(begin, unrolled, UNROLL, &initial, |f, entry, sums| {
-            (0..UNROLL).flat_map(|u| step(f, entry, u, &sums[u * n_sums..][..n_sums])).collect()
+            (0..UNROLL)
+                .flat_map(|u| step(f, entry, u, &sums[u * n_sums..][..n_sums]))
+                .collect()
         });
         let first = &sums[..n_sums];
-        let rest = f.for_loop(unrolled, length, 1, first, |f, entry, sums| step(f, entry, 0, sums));
+        let rest = f.for_loop(unrolled, length, 1, first, |f, entry, sums| {
+            step(f, entry, 0, sums)
+        });
         (0..n_sums)
             .map(|i| {
                 let low = f.fadd(rest[i], sums[n_sums + i]);

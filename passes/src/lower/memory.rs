@@ -41,11 +41,23 @@ pub(super) fn plan(graph: &Graph) -> MemoryPlan {
         order.iter().enumerate().map(|(at, &id)| (id, at)).collect();
     let mut storage: IndexMap<NodeId, Storage> = IndexMap::new();
     for (i, &input) in graph.inputs().iter().enumerate() {
-        storage.insert(input, Storage { slot: 1 + i, offset_bytes: 0 });
+        storage.insert(
+            input,
+            Storage {
+                slot: 1 + i,
+                offset_bytes: 0,
+            },
+        );
     }
     for (i, output) in graph.outputs().iter().enumerate() {
         let slot = 1 + graph.inputs().len() + i;
-        storage.insert(output.node, Storage { slot, offset_bytes: 0 });
+        storage.insert(
+            output.node,
+            Storage {
+                slot,
+                offset_bytes: 0,
+            },
+        );
     }
     let mut blocks: Vec<Block> = Vec::new();
     let mut constants: IndexSet<NodeId> = IndexSet::new();
@@ -83,16 +95,27 @@ pub(super) fn plan(graph: &Graph) -> MemoryPlan {
             None => {
                 let bytes = (node.layout.n_elems(&node.shape) * 4).next_multiple_of(ALIGN);
                 block_of.insert(id, blocks.len());
-                blocks.push(Block { bytes, first: at, last, nodes: vec![id] });
+                blocks.push(Block {
+                    bytes,
+                    first: at,
+                    last,
+                    nodes: vec![id],
+                });
             }
         }
     }
     let arena_bytes = place(&blocks, &mut storage);
-    MemoryPlan { storage, arena_bytes }
+    MemoryPlan {
+        storage,
+        arena_bytes,
+    }
 }
 
 fn last_use(graph: &Graph, position: &IndexMap<NodeId, usize>, id: NodeId) -> usize {
-    let uses = graph.users(id).into_iter().filter_map(|(user, _)| position.get(&user).copied());
+    let uses = graph
+        .users(id)
+        .into_iter()
+        .filter_map(|(user, _)| position.get(&user).copied());
     uses.max().unwrap_or(position[&id]).max(position[&id])
 }
 
@@ -110,7 +133,10 @@ fn reusable_operand(graph: &Graph, operands: &[NodeId], id: NodeId) -> Option<No
         // A tile's residual is read just before the tile is stored. Single-row lists run block by
         // block and keep partial sums in the result, so there the residual must stay apart.
         Op::Conv2d(conv) if conv.residual && !super::conv2d::stores_partial_sums(graph, conv) => {
-            operands.get(1).filter(|o| same_place(o) && operands[0] != **o).copied()
+            operands
+                .get(1)
+                .filter(|o| same_place(o) && operands[0] != **o)
+                .copied()
         }
         _ => None,
     }
@@ -140,7 +166,13 @@ fn place(blocks: &[Block], storage: &mut IndexMap<NodeId, Storage>) -> usize {
         placed.push((offset, b));
         arena_bytes = arena_bytes.max(offset + block.bytes);
         for &node in &block.nodes {
-            storage.insert(node, Storage { slot: 0, offset_bytes: offset });
+            storage.insert(
+                node,
+                Storage {
+                    slot: 0,
+                    offset_bytes: offset,
+                },
+            );
         }
     }
     arena_bytes

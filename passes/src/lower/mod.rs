@@ -24,7 +24,7 @@ mod resize;
 mod softmax;
 mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tiles;
 mod view;
 mod zero_borders;
@@ -32,12 +32,10 @@ mod zero_borders;
 pub use kernel_builder::{KernelBuilder, StepArgument};
 pub use tiles::{ListTile, strip_width};
 
-use condensec_ir::kernel::{
-    Data, DataId, Port, Program, Section, Step, Symbol, verify_function,
-};
+use condensec_ir::kernel::{Data, DataId, Port, Program, Section, Step, Symbol, verify_function};
 use condensec_ir::target_info::TargetInfo;
-use indexmap::IndexMap;
 use condensec_ir::{Diagnostic, Graph, LevelId, Node, NodeId, Op, TensorId};
+use indexmap::IndexMap;
 use memory::Storage;
 
 /// A graph on its way to a [`Program`].
@@ -70,8 +68,16 @@ pub fn lower(graph: &Graph, name: &str, target: &TargetInfo) -> Result<Program, 
         steps: vec![Vec::new(); graph.n_levels as usize],
         levels: Vec::new(),
         layers: Vec::new(),
-        inputs: graph.inputs().iter().map(|&i| port(&graph.node(i).name, graph.node(i))).collect(),
-        outputs: graph.outputs().iter().map(|o| port(&o.name, graph.node(o.node))).collect(),
+        inputs: graph
+            .inputs()
+            .iter()
+            .map(|&i| port(&graph.node(i).name, graph.node(i)))
+            .collect(),
+        outputs: graph
+            .outputs()
+            .iter()
+            .map(|o| port(&o.name, graph.node(o.node)))
+            .collect(),
         arena_bytes: memory.arena_bytes as u64,
     };
     let mut section = |suffix: &str, section, is_exported| {
@@ -120,7 +126,10 @@ pub fn lower(graph: &Graph, name: &str, target: &TargetInfo) -> Result<Program, 
 }
 
 fn port(name: &str, node: &Node) -> Port {
-    Port { name: name.to_string(), shape: node.shape.clone() }
+    Port {
+        name: name.to_string(),
+        shape: node.shape.clone(),
+    }
 }
 
 fn lower_node(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), String> {
@@ -181,7 +190,10 @@ impl<'a> Lowering<'a> {
         }
         let kernel = self.program.add_kernel(function);
         for level in 0..self.n_levels() {
-            let words = arguments.iter().flat_map(|a| a.words(self, level)).collect();
+            let words = arguments
+                .iter()
+                .flat_map(|a| a.words(self, level))
+                .collect();
             let step = Step {
                 kernel,
                 arguments: words,
@@ -190,7 +202,10 @@ impl<'a> Lowering<'a> {
             };
             self.program.steps[level].push(step);
         }
-        if !matches!(self.graph.node(node).op, Op::Conv2d(_) | Op::FullyConnected(_)) {
+        if !matches!(
+            self.graph.node(node).op,
+            Op::Conv2d(_) | Op::FullyConnected(_)
+        ) {
             // Plain loops: about one element per cycle.
             self.plain_cycles += self.graph.node(node).shape.iter().product::<usize>() as u64;
         }
@@ -207,7 +222,11 @@ impl<'a> Lowering<'a> {
 
     /// Stores weight values: the one copy that all levels share.
     pub fn add_weights(&mut self, values: &[f32]) -> Symbol {
-        self.append(self.weights, values.iter().flat_map(|v| v.to_le_bytes()), 64)
+        self.append(
+            self.weights,
+            values.iter().flat_map(|v| v.to_le_bytes()),
+            64,
+        )
     }
 
     /// Stores 16-bit list indices.

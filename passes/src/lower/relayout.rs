@@ -27,8 +27,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
             1
         }
         (from, Layout::Planes(to)) => {
-            let (strides, first) =
-                from.strides4(&source.shape).ok_or("relayout reads plain values or planes")?;
+            let (strides, first) = from
+                .strides4(&source.shape)
+                .ok_or("relayout reads plain values or planes")?;
             let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
             kernel.for_tasks(|f, task| {
                 let (image, channel) = f.div_rem_const(task, channels);
@@ -36,14 +37,16 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
                 let source = f.ptr_offset(source, image, strides[0] * 4);
                 let source = f.ptr_offset(source, channel, strides[1] * 4);
                 let target = f.ptr_offset(y, image, to.image * 4);
-                let target = f.ptr_offset(target, channel, to.phases[0] * to.phases[1] * to.plane * 4);
+                let target =
+                    f.ptr_offset(target, channel, to.phases[0] * to.phases[1] * to.plane * 4);
                 scatter(f, source, strides[2], target, to, [h, w], lanes);
             });
             node.shape[0] * channels
         }
         (from, Layout::Plain) => {
-            let (strides, first) =
-                from.strides4(&source.shape).ok_or("relayout reads plain values or planes")?;
+            let (strides, first) = from
+                .strides4(&source.shape)
+                .ok_or("relayout reads plain values or planes")?;
             let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
             kernel.for_tasks(|f, task| {
                 let (image, channel) = f.div_rem_const(task, channels);
@@ -117,7 +120,11 @@ fn copy_row(
     n: usize,
     lanes: usize,
 ) {
-    let n_vectors = if source_stride == 4 && target_stride == 4 { n / lanes } else { 0 };
+    let n_vectors = if source_stride == 4 && target_stride == 4 {
+        n / lanes
+    } else {
+        0
+    };
     f.for_range(n_vectors, |f, i| {
         let from = f.ptr_offset(source, i, lanes * 4);
         let value = f.load_lanes(lanes, from, 0);

@@ -63,13 +63,19 @@ pub(super) fn summarize_levels(lowering: &mut Lowering<'_>) {
     let n_weights: u64 = layers.iter().filter(counts).map(|l| l.n_weights).sum();
     let levels = (0..lowering.n_levels())
         .map(|level| {
-            let n_kept: u64 = layers.iter().filter(counts).map(|l| l.per_level[level].n_kept).sum();
+            let n_kept: u64 = layers
+                .iter()
+                .filter(counts)
+                .map(|l| l.per_level[level].n_kept)
+                .sum();
             let sum = |part: fn(&LayerLevel) -> u64| -> u64 {
                 layers.iter().map(|l| part(&l.per_level[level])).sum()
             };
             let name = lowering.graph.level_names.get(level);
             LevelSummary {
-                name: name.cloned().unwrap_or_else(|| LevelId(level as u32).to_string()),
+                name: name
+                    .cloned()
+                    .unwrap_or_else(|| LevelId(level as u32).to_string()),
                 density: match n_weights {
                     0 => 1.0,
                     _ => n_kept as f64 / n_weights as f64,

@@ -31,6 +31,9 @@ const TILES: &[(usize, usize, usize)] = &[
     (16, 4, 3),
     (16, 2, 6),
     (16, 1, 12),
+    (12, 4, 2),
+    (12, 2, 4),
+    (12, 1, 12),
     (8, 4, 1),
     (8, 2, 2),
     (8, 1, 4),
@@ -42,9 +45,15 @@ impl ListTile {
         let fits = |&&(registers, r, _): &&(usize, usize, usize)| {
             r == rows && registers <= target.vector_registers
         };
-        let &(_, rows, vectors) =
-            TILES.iter().find(fits).expect("every row count has a tile for 8 registers");
-        Self { rows, vectors, lanes: target.lanes }
+        let &(_, rows, vectors) = TILES
+            .iter()
+            .find(fits)
+            .expect("every row count has a tile for 8 registers");
+        Self {
+            rows,
+            vectors,
+            lanes: target.lanes,
+        }
     }
 
     /// Pixels of a tile.

@@ -16,7 +16,9 @@ use condensec_ir::{Graph, NodeId, Op};
 /// Adds the step if some reader of `id` is a convolution with padding.
 pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
     let node = lowering.node(id);
-    let Layout::Planes(planes) = &node.layout else { return };
+    let Layout::Planes(planes) = &node.layout else {
+        return;
+    };
     if !is_needed(lowering.graph, id) {
         return;
     }
@@ -35,10 +37,13 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
 }
 
 fn is_needed(graph: &Graph, id: NodeId) -> bool {
-    graph.users(id).iter().any(|&(user, position)| match &graph.node(user).op {
-        Op::Conv2d(conv) => position == 0 && conv.pads != [0; 4],
-        _ => false,
-    })
+    graph
+        .users(id)
+        .iter()
+        .any(|&(user, position)| match &graph.node(user).op {
+            Op::Conv2d(conv) => position == 0 && conv.pads != [0; 4],
+            _ => false,
+        })
 }
 
 fn zero_plane(
