@@ -1,0 +1,178 @@
+//! The Cranelift back end: pure Rust, fast to compile, 128-bit vectors.
+//!
+//! Kernel IR is structured SSA, so it maps onto Cranelift's blocks and block parameters directly:
+//! no variables, no phi construction. Cranelift brings common subexpressions, loop-invariant code
+//! motion, instruction selection and register allocation; it does not unroll or vectorise, which
+//! kernels have done already.
+//!
+//! Register use of a kernel's inner loop (measured by disassembly, `tests/`): x86-64 has 16 vector
+//! registers and AVX2 FMA, aarch64 and RISC-V 32.
+
+mod expr;
+mod function;
+mod isa;
+mod operands;
+mod packed_loads;
+mod signature;
+mod tidy;
+
+use crate::{Backend, BackendError, CodeUnit, CompiledCode, Target, Texts};
+use condensec_ir::kernel::{Callee, Function, Statement};
+use condensec_ir::target_info::TargetInfo;
+use cranelift_codegen::Context;
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError, default_libcall_names};
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use std::collections::BTreeMap;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub struct Cranelift;
+
+const NAME: &str = "cranelift";
+
+impl Backend for Cranelift {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn supports(&self, target: &Target) -> bool {
+        matches!(target.name(), "aarch64" | "riscv64" | "x86_64")
+    }
+
+    /// On x86, Cranelift has the form of multiply-add that overwrites a factor, not the one that
+    /// overwrites the sum. So a tile needs room for a copy, and one that fills all 16 registers
+    /// spills: a tile of `R` rows and `V` vectors stays clean up to `R * V + min(R, V) + 1 <= 14`.
+    fn target_info(&self, target: &Target) -> TargetInfo {
+        let info = target.info();
+        match target.name() {
+            "x86_64" => TargetInfo { vector_registers: 14, ..info },
+            _ => info,
+        }
+    }
+
+    fn compile(
+        &self,
+        unit: &CodeUnit<'_>,
+        target: &Target,
+        texts: Texts,
+    ) -> Result<CompiledCode, BackendError> {
+        let mut module = new_module(unit.name, isa::build(target)?)?;
+        let symbols = Symbols::declare(unit, &mut module)?;
+        let mut context = Context::new();
+        let mut builder_context = FunctionBuilderContext::new();
+        let mut function_bytes = Vec::new();
+        let mut assembly = Vec::new();
+        for (function, &id) in unit.functions.iter().zip(&symbols.functions) {
+            let kernel_error = |message: String| BackendError::Kernel {
+                backend: NAME,
+                kernel: function.name.clone(),
+                message,
+            };
+            module.clear_context(&mut context);
+            context.set_disasm(texts == Texts::Keep);
+            function::translate(
+                function,
+                target,
+                &symbols,
+                &mut module,
+                &mut context.func,
+                &mut builder_context,
+            )
+            .map_err(kernel_error)?;
+            module
+                .define_function(id, &mut context)
+                .map_err(|error| kernel_error(error_text(error)))?;
+            let compiled = context.compiled_code().expect("define_function compiles");
+            function_bytes.push(compiled.buffer.data().len() as u64);
+            assembly.extend(compiled.vcode.clone());
+        }
+        let object = module.finish().emit().map_err(|e| code_generator_error(e.to_string()))?;
+        Ok(CompiledCode {
+            object,
+            code_bytes: function_bytes.iter().sum(),
+            function_bytes,
+            assembly,
+            libm_calls: symbols.libm.keys().map(ToString::to_string).collect(),
+        })
+    }
+}
+
+fn new_module(name: &str, isa: OwnedTargetIsa) -> Result<ObjectModule, BackendError> {
+    let file = format!("{name}_code");
+    let builder = ObjectBuilder::new(isa, file, default_libcall_names())
+        .map_err(|e| code_generator_error(error_text(e)))?;
+    Ok(ObjectModule::new(builder))
+}
+
+/// Cranelift's ids for everything that has a symbol.
+struct Symbols {
+    functions: Vec<FuncId>,
+    data: Vec<DataId>,
+    libm: BTreeMap<&'static str, FuncId>,
+}
+
+impl Symbols {
+    fn declare(unit: &CodeUnit<'_>, module: &mut ObjectModule) -> Result<Self, BackendError> {
+        let error = |e: ModuleError| code_generator_error(error_text(e));
+        let mut functions = Vec::new();
+        for function in unit.functions {
+            let linkage = if function.is_exported { Linkage::Export } else { Linkage::Hidden };
+            let signature = signature::of_function(function, module);
+            functions.push(
+                module.declare_function(&function.name, linkage, &signature).map_err(error)?,
+            );
+        }
+        let mut data = Vec::new();
+        for name in unit.data_symbols {
+            data.push(module.declare_data(name, Linkage::Import, false, false).map_err(error)?);
+        }
+        let mut libm = BTreeMap::new();
+        for function in unit.functions {
+            for (name, n_arguments) in libm_calls(function) {
+                let signature = signature::of_libm(n_arguments, module);
+                let id = module.declare_function(name, Linkage::Import, &signature);
+                libm.insert(name, id.map_err(error)?);
+            }
+        }
+        Ok(Self { functions, data, libm })
+    }
+}
+
+/// libm functions that `function` calls, with their number of arguments.
+fn libm_calls(function: &Function) -> Vec<(&'static str, usize)> {
+    fn visit(block: &[Statement], found: &mut Vec<(&'static str, usize)>) {
+        for statement in block {
+            match statement {
+                Statement::Call { callee: Callee::Libm(name), arguments, .. } => {
+                    found.push((name, arguments.len()));
+                }
+                Statement::For { body, .. } => visit(body, found),
+                Statement::If { then, otherwise, .. } => {
+                    visit(then, found);
+                    visit(otherwise, found);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    visit(&function.body, &mut found);
+    found
+}
+
+fn code_generator_error(message: String) -> BackendError {
+    BackendError::CodeGenerator { backend: NAME, message }
+}
+
+/// The whole chain: Cranelift's outer message alone is often "Compilation error".
+fn error_text(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

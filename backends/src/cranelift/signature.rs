@@ -1,0 +1,56 @@
+//! Types and signatures: kernel IR to Cranelift.
+
+use condensec_ir::kernel::{Function, Type};
+use cranelift_codegen::ir::{self, AbiParam, Signature, types};
+use cranelift_module::Module;
+use target_lexicon::Architecture;
+
+/// Lanes of the one vector size that Cranelift has.
+pub(super) const LANES: u8 = 4;
+
+/// Cranelift's type for `ty`; none for vectors of another size than 128 bits.
+pub(super) fn clif_type(ty: Type) -> Option<ir::Type> {
+    match ty {
+        Type::Bool => Some(types::I8),
+        Type::I32 => Some(types::I32),
+        // All targets of this back end have 64-bit pointers.
+        Type::Index | Type::Ptr => Some(types::I64),
+        Type::F32 => Some(types::F32),
+        Type::Vector(LANES) => Some(types::F32X4),
+        Type::IntVector(LANES) => Some(types::I32X4),
+        Type::Vector(_) | Type::IntVector(_) => None,
+    }
+}
+
+/// Signature of one of our functions.
+pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature {
+    let mut signature = module.make_signature();
+    // A type without counterpart is refused when the function's body is translated.
+    let ty = |value| clif_type(function.type_of(value)).unwrap_or(types::INVALID);
+    signature.params.extend(function.parameters.iter().map(|&p| AbiParam::new(ty(p))));
+    signature.returns.extend(function.result.map(|result| {
+        let result = AbiParam::new(ty(result));
+        // The RISC-V ABI wants 32-bit results sign-extended, also unsigned ones; the others leave
+        // the upper half undefined. Parameters are taken as undefined everywhere.
+        match module.isa().triple().architecture {
+            Architecture::Riscv64(_) if result.value_type == types::I32 => result.sext(),
+            _ => result,
+        }
+    }));
+    signature
+}
+
+/// Signature of a libm function of `n_arguments` floats.
+pub(super) fn of_libm(n_arguments: usize, module: &dyn Module) -> Signature {
+    let mut signature = module.make_signature();
+    signature.params.extend(vec![AbiParam::new(types::F32); n_arguments]);
+    signature.returns.push(AbiParam::new(types::F32));
+    signature
+}
+
+/// Signature of an indirect call with `n_arguments` pointers or indices.
+pub(super) fn of_indirect(n_arguments: usize, module: &dyn Module) -> Signature {
+    let mut signature = module.make_signature();
+    signature.params.extend(vec![AbiParam::new(types::I64); n_arguments]);
+    signature
+}

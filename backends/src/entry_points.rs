@@ -1,0 +1,295 @@
+//! The runtime of a library, `<name>_init` .. `<name>_model`, as functions of the kernel IR.
+//!
+//! They are kernel IR so that every back end gets them and the checked interpreter can run them.
+//! State of an instance, in memory that the caller gives:
+//!
+//! ```text
+//! offset 0        level, an i32 that `set_level` writes and `run` reads, each in one atomic access
+//! offset 4        STATE_MAGIC
+//! offset 8        bases: arena, inputs, outputs, as pointers
+//! next 64-multiple: the activation arena
+//! ```
+//! `run` reads the level once, so a change during a run takes effect with the next one. An address
+//! that is no initialised state is told by alignment and magic; that is a help against mistakes,
+//! not a defence.
+
+use condensec_ir::kernel::{
+    CompareOp, DataId, Function, FunctionBuilder, IntBinaryOp, MemoryType, Program, Symbol, Type,
+    Value,
+};
+use condensec_runtime::abi::{STATE_ALIGN, STATE_MAGIC, Status};
+
+use crate::descriptor::step_bytes;
+
+/// Where things are in the state of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateLayout {
+    /// Offset of the activation arena.
+    pub arena_offset: u64,
+    /// Size of the whole, a multiple of [`STATE_ALIGN`].
+    pub state_bytes: u64,
+}
+
+const LEVEL_AT: usize = 0;
+const MAGIC_AT: usize = 4;
+const BASES_AT: usize = 8;
+
+/// What `<name>_level` returns without a state.
+const NO_LEVEL: i32 = -1;
+
+impl StateLayout {
+    /// The layout for `program` on a target with pointers of `pointer_bytes`.
+    pub fn new(program: &Program, pointer_bytes: usize) -> Self {
+        let n_bases = 1 + program.inputs.len() + program.outputs.len();
+        let arena_offset = (BASES_AT + n_bases * pointer_bytes).next_multiple_of(STATE_ALIGN) as u64;
+        let state_bytes = (arena_offset + program.arena_bytes).next_multiple_of(STATE_ALIGN as u64);
+        Self { arena_offset, state_bytes }
+    }
+}
+
+/// What the entry points refer to.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The model.
+    pub program: &'a Program,
+    /// Size of a pointer on the target.
+    pub pointer_bytes: usize,
+    /// The step tables of all levels.
+    pub steps: DataId,
+    /// The descriptor.
+    pub model: DataId,
+}
+
+/// Names of the entry points in the order of [`build`], without the model's prefix.
+pub const NAMES: [&str; 5] = ["init", "set_level", "level", "run", "model"];
+
+/// Builds the entry points, in the order of [`NAMES`].
+pub fn build(context: &Context<'_>) -> Vec<Function> {
+    let mut functions =
+        vec![init(context), set_level(context), level(context), run(context), model(context)];
+    for function in &mut functions {
+        function.is_exported = true;
+    }
+    functions
+}
+
+/// `<name>_init(memory, bytes, state_out) -> status`
+fn init(context: &Context<'_>) -> Function {
+    let layout = StateLayout::new(context.program, context.pointer_bytes);
+    let mut f = new(context, "init", &[Type::Ptr, Type::Index, Type::Ptr]);
+    let [memory, bytes, out] = f.parameters();
+    let memory_null = is_null(&mut f, memory);
+    let out_null = is_null(&mut f, out);
+    let result = check(&mut f, &[memory_null, out_null], Status::BadPointer, |f| {
+        let misaligned = is_misaligned(f, memory);
+        let needed = f.index(layout.state_bytes as i64);
+        let too_small = f.compare(CompareOp::Lt, bytes, needed);
+        check(f, &[misaligned, too_small], Status::BadMemory, |f| {
+            let highest = f.i32(context.program.n_levels() as i32 - 1);
+            f.atomic_store(highest, memory, LEVEL_AT);
+            let magic = f.i32(STATE_MAGIC as i32);
+            f.store(MemoryType::I32, magic, memory, MAGIC_AT);
+            f.store(MemoryType::Ptr, memory, out, 0);
+            status(f, Status::Ok)
+        })
+    });
+    f.finish_with(Some(result))
+}
+
+/// `<name>_set_level(state, level) -> status`
+fn set_level(context: &Context<'_>) -> Function {
+    let mut f = new(context, "set_level", &[Type::Ptr, Type::I32]);
+    let [state, level] = f.parameters();
+    let result = check_state(&mut f, state, &[], |f| {
+        let n_levels = f.i32(context.program.n_levels() as i32);
+        let no_such_level = f.compare(CompareOp::Ge, level, n_levels);
+        check(f, &[no_such_level], Status::BadLevel, |f| {
+            f.atomic_store(level, state, LEVEL_AT);
+            status(f, Status::Ok)
+        })
+    });
+    f.finish_with(Some(result))
+}
+
+/// `<name>_level(state) -> level`
+fn level(context: &Context<'_>) -> Function {
+    let mut f = new(context, "level", &[Type::Ptr]);
+    let [state] = f.parameters();
+    let null = is_null(&mut f, state);
+    let result = f.if_else(
+        null,
+        |f| vec![f.i32(NO_LEVEL)],
+        |f| {
+            let misaligned = is_misaligned(f, state);
+            f.if_else(
+                misaligned,
+                |f| vec![f.i32(NO_LEVEL)],
+                |f| {
+                    let bad = lacks_magic(f, state);
+                    let level = f.atomic_load(state, LEVEL_AT);
+                    let none = f.i32(NO_LEVEL);
+                    vec![f.select(bad, none, level)]
+                },
+            )
+        },
+    )[0];
+    f.finish_with(Some(result))
+}
+
+/// `<name>_run(state, inputs, outputs) -> status`
+fn run(context: &Context<'_>) -> Function {
+    let Context { program, pointer_bytes, .. } = *context;
+    let layout = StateLayout::new(program, pointer_bytes);
+    let n_steps = program.steps.first().map_or(0, Vec::len);
+    let mut f = new(context, "run", &[Type::Ptr, Type::Ptr, Type::Ptr]);
+    let [state, inputs, outputs] = f.parameters();
+    let inputs_at = BASES_AT + pointer_bytes;
+    let outputs_at = inputs_at + program.inputs.len() * pointer_bytes;
+    let ports =
+        [(inputs, inputs_at, program.inputs.len()), (outputs, outputs_at, program.outputs.len())];
+    // A model without inputs may be called with a null array of them.
+    let arrays: Vec<Value> =
+        ports.iter().filter(|(.., n)| *n > 0).map(|(array, ..)| is_null(&mut f, *array)).collect();
+    let result = check_state(&mut f, state, &arrays, |f| {
+        let bases = f.ptr_add_const(state, BASES_AT);
+        let missing = ports.map(|(array, at, n)| {
+            let target = f.ptr_add_const(state, at);
+            copy_pointers(f, pointer_bytes, array, target, n)
+        });
+        let missing = f.int(IntBinaryOp::Or, missing[0], missing[1]);
+        let zero = f.i32(0);
+        let is_missing = f.compare(CompareOp::Ne, missing, zero);
+        check(f, &[is_missing], Status::BadPointer, |f| {
+            let level = f.atomic_load(state, LEVEL_AT);
+            let n_levels = f.i32(program.n_levels() as i32);
+            let no_such_level = f.compare(CompareOp::Ge, level, n_levels);
+            check(f, &[no_such_level], Status::BadLevel, |f| {
+                let arena = f.ptr_add_const(state, layout.arena_offset as usize);
+                f.store(MemoryType::Ptr, arena, bases, 0);
+                let table = f.address(Symbol::Data(context.steps, 0));
+                let level = f.i32_to_index(level);
+                let steps = f.ptr_offset(table, level, n_steps * step_bytes(pointer_bytes));
+                f.for_range(n_steps, |f, i| {
+                    let step = f.ptr_offset(steps, i, step_bytes(pointer_bytes));
+                    let kernel = f.load(MemoryType::Ptr, step, 0);
+                    let arguments = f.load(MemoryType::Ptr, step, pointer_bytes);
+                    let n_tasks = f.load(MemoryType::Index, step, 3 * pointer_bytes);
+                    let first = f.index(0);
+                    f.call_indirect(kernel, &[bases, arguments, first, n_tasks]);
+                });
+                status(f, Status::Ok)
+            })
+        })
+    });
+    f.finish_with(Some(result))
+}
+
+/// `<name>_model() -> descriptor`
+fn model(context: &Context<'_>) -> Function {
+    let mut f = new(context, "model", &[]);
+    let model = f.address(Symbol::Data(context.model, 0));
+    f.finish_with(Some(model))
+}
+
+fn new(context: &Context<'_>, name: &str, parameters: &[Type]) -> FunctionBuilder {
+    FunctionBuilder::new(format!("{}_{name}", context.program.name), parameters)
+}
+
+fn status(f: &mut FunctionBuilder, status: Status) -> Value {
+    f.i32(status as i32)
+}
+
+fn is_null(f: &mut FunctionBuilder, pointer: Value) -> Value {
+    let address = f.ptr_to_index(pointer);
+    let zero = f.index(0);
+    f.compare(CompareOp::Eq, address, zero)
+}
+
+fn is_misaligned(f: &mut FunctionBuilder, pointer: Value) -> Value {
+    let address = f.ptr_to_index(pointer);
+    let mask = f.index(STATE_ALIGN as i64 - 1);
+    let rest = f.int(IntBinaryOp::And, address, mask);
+    let zero = f.index(0);
+    f.compare(CompareOp::Ne, rest, zero)
+}
+
+fn lacks_magic(f: &mut FunctionBuilder, state: Value) -> Value {
+    let found = f.load(MemoryType::I32, state, MAGIC_AT);
+    let magic = f.i32(STATE_MAGIC as i32);
+    f.compare(CompareOp::Ne, found, magic)
+}
+
+/// `if any condition { failure } else { otherwise() }`
+fn check(
+    f: &mut FunctionBuilder,
+    conditions: &[Value],
+    failure: Status,
+    otherwise: impl FnOnce(&mut FunctionBuilder) -> Value,
+) -> Value {
+    let Some((&first, rest)) = conditions.split_first() else {
+        return otherwise(f);
+    };
+    f.if_else(
+        first,
+        |f| vec![status(f, failure)],
+        |f| vec![check_boxed(f, rest, failure, Box::new(otherwise))],
+    )[0]
+}
+
+/// [`check`] without a new instance per nesting depth.
+fn check_boxed<'a>(
+    f: &mut FunctionBuilder,
+    conditions: &[Value],
+    failure: Status,
+    otherwise: Box<dyn FnOnce(&mut FunctionBuilder) -> Value + 'a>,
+) -> Value {
+    match conditions.split_first() {
+        None => otherwise(f),
+        Some((&first, rest)) => f.if_else(
+            first,
+            |f| vec![status(f, failure)],
+            |f| vec![check_boxed(f, rest, failure, otherwise)],
+        )[0],
+    }
+}
+
+/// Checks that no pointer is null and that `state` was initialised.
+fn check_state(
+    f: &mut FunctionBuilder,
+    state: Value,
+    other_nulls: &[Value],
+    otherwise: impl FnOnce(&mut FunctionBuilder) -> Value,
+) -> Value {
+    let null = is_null(f, state);
+    let nulls: Vec<Value> = [null].iter().chain(other_nulls).copied().collect();
+    check(f, &nulls, Status::BadPointer, |f| {
+        let misaligned = is_misaligned(f, state);
+        // In an arm of its own: a misaligned word must not be read.
+        check(f, &[misaligned], Status::BadMemory, |f| {
+            let bad = lacks_magic(f, state);
+            check(f, &[bad], Status::BadMemory, otherwise)
+        })
+    })
+}
+
+/// Copies `n` pointers; returns an i32 that is not zero if one of them is null.
+fn copy_pointers(
+    f: &mut FunctionBuilder,
+    pointer_bytes: usize,
+    source: Value,
+    target: Value,
+    n: usize,
+) -> Value {
+    let zero = f.i32(0);
+    let one = f.i32(1);
+    let low = f.index(0);
+    let high = f.size(n);
+    f.for_loop(low, high, 1, &[zero], |f, i, missing| {
+        let from = f.ptr_offset(source, i, pointer_bytes);
+        let to = f.ptr_offset(target, i, pointer_bytes);
+        let pointer = f.load(MemoryType::Ptr, from, 0);
+        f.store(MemoryType::Ptr, pointer, to, 0);
+        let null = is_null(f, pointer);
+        vec![f.select(null, one, missing[0])]
+    })[0]
+}

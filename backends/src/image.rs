@@ -1,0 +1,189 @@
+//! A program made ready for code generation: final symbol names, entry points, descriptor tables.
+//!
+//! Kernels become `<model>__<kernel>` and data `<model>__<name>`, all hidden, so that two libraries
+//! of this compiler can be linked into one program. Weights and other large data are borrowed from
+//! the program, never copied.
+
+use crate::descriptor::{self, DescriptorFields, TableData, Tables};
+use crate::entry_points::{self, Context, StateLayout};
+use crate::{BackendError, CodeUnit, Target};
+use condensec_ir::kernel::{
+    Argument, Data, DataId, Expr, Function, FunctionId, Program, Section, Statement, Symbol,
+    verify_function,
+};
+use std::collections::HashSet;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Image<'a> {
+    /// Name of the model.
+    pub name: &'a str,
+    /// Kernels of the program under their symbol names, then the entry points.
+    pub functions: Vec<Function>,
+    /// Data that belongs to the program.
+    pub program_data: &'a [Data],
+    /// Tables made here; their ids go on from the program's.
+    pub tables: Vec<Data>,
+    /// Symbol names of all data.
+    pub data_symbols: Vec<String>,
+    /// Layout of an instance's state.
+    pub state: StateLayout,
+    /// Number of functions that are kernels of the program.
+    pub n_kernels: usize,
+    ids: Tables,
+}
+
+impl<'a> Image<'a> {
+    /// Prepares `program` for `target` and a back end named `backend`.
+    ///
+    /// # Errors
+    /// [`BackendError::BadProgram`] if the program contradicts itself.
+    pub fn new(program: &'a Program, target: &Target, backend: &str) -> Result<Self, BackendError> {
+        check_program(program)?;
+        let pointer_bytes = target.pointer_bytes();
+        let state = StateLayout::new(program, pointer_bytes);
+        let n_kernels = program.functions.len();
+        let entry_point = |i: usize| FunctionId((n_kernels + i) as u32);
+        let fields = DescriptorFields {
+            target: target.triple(),
+            cpu: target.cpu(),
+            backend,
+            pointer_bytes,
+            state_bytes: state.state_bytes,
+            arena_offset: state.arena_offset,
+            entry_points: [0, 1, 2, 3].map(entry_point),
+        };
+        let mut tables = TableData::new(program);
+        let ids = descriptor::add_tables(program, &fields, &mut tables)?;
+        let context = Context { program, pointer_bytes, steps: ids.steps, model: ids.model };
+
+        let mut functions = program.functions.clone();
+        for function in functions.iter_mut().filter(|f| !f.is_exported) {
+            function.name = format!("{}__{}", program.name, function.name);
+        }
+        functions.extend(entry_points::build(&context));
+        let tables = tables.into_data();
+        let data_symbols = program.data.iter().chain(&tables).map(|data| match data.is_exported {
+            true => data.name.clone(),
+            false => format!("{}__{}", program.name, data.name),
+        });
+        let image = Self {
+            name: &program.name,
+            functions,
+            program_data: &program.data,
+            data_symbols: data_symbols.collect(),
+            tables,
+            state,
+            n_kernels,
+            ids,
+        };
+        image.check_symbols()?;
+        Ok(image)
+    }
+
+    /// What a code generator gets.
+    pub fn code_unit(&self) -> CodeUnit<'_> {
+        CodeUnit {
+            name: self.name,
+            functions: &self.functions,
+            data_symbols: &self.data_symbols,
+        }
+    }
+
+    /// All data in the order of their ids.
+    pub fn data(&self) -> impl Iterator<Item = &Data> {
+        self.program_data.iter().chain(&self.tables)
+    }
+
+    /// Symbol name of a function or data object.
+    pub fn symbol_name(&self, symbol: Symbol) -> &str {
+        match symbol {
+            Symbol::Function(id) => &self.functions[id.0 as usize].name,
+            Symbol::Data(id, _) => &self.data_symbols[id.0 as usize],
+        }
+    }
+
+    /// Bytes of all data in `section`.
+    pub fn section_bytes(&self, section: Section) -> u64 {
+        self.data().filter(|d| d.section == section).map(|d| d.bytes.len() as u64).sum()
+    }
+
+    /// Writes the sizes into the descriptor that are known only after code generation.
+    pub fn finish_descriptor(&mut self, code_bytes: u64) {
+        let table_bytes = self.section_bytes(Section::Tables);
+        let DataId(model) = self.ids.model;
+        let model = &mut self.tables[model as usize - self.program_data.len()].bytes;
+        let late = self.ids.late_fields;
+        for (at, value) in [(late.table_bytes, table_bytes), (late.code_bytes, code_bytes)] {
+            model[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn check_symbols(&self) -> Result<(), BackendError> {
+        let mut seen = HashSet::new();
+        let names = self.functions.iter().map(|f| &f.name).chain(&self.data_symbols);
+        for name in names {
+            if !seen.insert(name.as_str()) {
+                return Err(bad(self.name, format!("two symbols are named {name}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bad(program: &str, message: String) -> BackendError {
+    BackendError::BadProgram { program: program.into(), message }
+}
+
+/// Every symbol exists and every relocation lies inside its data, so that nothing later can panic.
+fn check_program(program: &Program) -> Result<(), BackendError> {
+    let check = |at: &str, symbol: Symbol| match symbol {
+        Symbol::Function(FunctionId(i)) if i as usize >= program.functions.len() => {
+            Err(bad(&program.name, format!("{at} refers to function {i}, which does not exist")))
+        }
+        Symbol::Data(DataId(i), _) if i as usize >= program.data.len() => {
+            Err(bad(&program.name, format!("{at} refers to data {i}, which does not exist")))
+        }
+        _ => Ok(()),
+    };
+    for data in &program.data {
+        let message = |what: &str| bad(&program.name, format!("data {}: {what}", data.name));
+        if !data.align.is_power_of_two() {
+            return Err(message("alignment is no power of two"));
+        }
+        if !data.relocations.is_sorted_by(|a, b| a.offset < b.offset) {
+            return Err(message("relocations are not in order"));
+        }
+        for relocation in &data.relocations {
+            check(&data.name, relocation.target)?;
+            if relocation.offset.saturating_add(4) > data.bytes.len() as u64 {
+                return Err(message("relocation outside"));
+            }
+        }
+    }
+    for step in program.steps.iter().flatten() {
+        check(&step.node, Symbol::Function(step.kernel))?;
+        for argument in &step.arguments {
+            if let Argument::Address(symbol) = *argument {
+                check(&step.node, symbol)?;
+            }
+        }
+    }
+    for function in &program.functions {
+        verify_function(function).map_err(|message| bad(&program.name, message))?;
+        addresses(&function.body).try_for_each(|symbol| check(&function.name, symbol))?;
+    }
+    Ok(())
+}
+
+/// All symbols that `block` takes the address of.
+pub(crate) fn addresses(block: &[Statement]) -> Box<dyn Iterator<Item = Symbol> + '_> {
+    Box::new(block.iter().flat_map(|statement| match statement {
+        Statement::Let { expr: Expr::Address(symbol), .. } => Box::new(std::iter::once(*symbol)),
+        Statement::For { body, .. } => addresses(body),
+        Statement::If { then, otherwise, .. } => {
+            Box::new(addresses(then).chain(addresses(otherwise)))
+        }
+        _ => Box::new(std::iter::empty()) as Box<dyn Iterator<Item = Symbol>>,
+    }))
+}

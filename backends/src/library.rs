@@ -1,0 +1,165 @@
+//! From a program to the files of a library, in memory.
+
+use crate::companions::{self, Linking, Manifest};
+use crate::image::Image;
+use crate::{Backend, BackendError, CompiledCode, Target, archive, object};
+use condensec_ir::kernel::{Program, Section, print_function};
+
+/// Whether to keep a readable form of every function, which costs time and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Texts {
+    /// No texts.
+    #[default]
+    Skip,
+    /// Kernel IR and assembly.
+    Keep,
+}
+
+/// How to build a library.
+#[derive(Debug, Clone, Default)]
+pub struct LibraryOptions {
+    /// For `--emit asm` and `--emit kernel-ir`.
+    pub texts: Texts,
+}
+
+/// A file to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibraryFile {
+    /// Name without a folder.
+    pub name: String,
+    /// Contents.
+    pub bytes: Vec<u8>,
+}
+
+/// Sizes in bytes, as the manifest has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Weight values.
+    pub weights: u64,
+    /// Column indices.
+    pub indices: u64,
+    /// List tables, parameters, step tables, descriptor.
+    pub tables: u64,
+    /// Machine code.
+    pub code: u64,
+}
+
+/// One function of the library, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelText {
+    /// Symbol.
+    pub name: String,
+    /// Size of its machine code.
+    pub code_bytes: u64,
+    /// Kernel IR; empty unless [`Texts::Keep`].
+    pub kernel_ir: String,
+    /// Assembly; empty unless [`Texts::Keep`].
+    pub assembly: String,
+}
+
+/// What [`build_library`] makes.
+#[derive(Debug, Clone)]
+pub struct Library {
+    /// Name of the model.
+    pub name: String,
+    /// `lib<name>.a` first, then the companions.
+    pub files: Vec<LibraryFile>,
+    /// The object files in the archive, for `--emit obj`.
+    pub objects: Vec<LibraryFile>,
+    /// Contents of `<name>.json`.
+    pub manifest: Manifest,
+    /// Sizes.
+    pub sizes: Sizes,
+    /// Size of an instance's state.
+    pub state_bytes: u64,
+    /// libm functions that the kernels call, sorted.
+    pub libm_calls: Vec<String>,
+    /// All functions: kernels, then entry points.
+    pub kernels: Vec<KernelText>,
+}
+
+impl Library {
+    /// The file named `name`.
+    pub fn file(&self, name: &str) -> Option<&LibraryFile> {
+        self.files.iter().find(|f| f.name == name)
+    }
+
+    /// Name of the static library.
+    pub fn archive_name(&self) -> String {
+        archive_name(&self.name)
+    }
+}
+
+fn archive_name(model: &str) -> String {
+    format!("lib{model}.a")
+}
+
+/// Compiles `program` for `target` and puts everything together that a user links and includes.
+///
+/// # Errors
+/// See [`BackendError`].
+pub fn build_library(
+    program: &Program,
+    target: &Target,
+    backend: &dyn Backend,
+    options: &LibraryOptions,
+) -> Result<Library, BackendError> {
+    companions::check_name(&program.name)?;
+    if !backend.supports(target) {
+        let (backend, target) = (backend.name(), target.name());
+        return Err(BackendError::UnsupportedTarget { backend, target });
+    }
+    let mut image = Image::new(program, target, backend.name())?;
+    let code = backend.compile(&image.code_unit(), target, options.texts)?;
+    // Sizes of the code go into the descriptor, so the data object comes second.
+    image.finish_descriptor(code.code_bytes);
+    let data_object = object::write_data_object(&image, target)?;
+
+    let sizes = Sizes {
+        weights: image.section_bytes(Section::Weights),
+        indices: image.section_bytes(Section::Indices),
+        tables: image.section_bytes(Section::Tables),
+        code: code.code_bytes,
+    };
+    let kernels = kernel_texts(&image, &code, options.texts);
+    let objects = vec![
+        LibraryFile { name: format!("{}_code.o", program.name), bytes: code.object },
+        LibraryFile { name: format!("{}_data.o", program.name), bytes: data_object },
+    ];
+    let members: Vec<(String, &[u8])> =
+        objects.iter().map(|o| (o.name.clone(), o.bytes.as_slice())).collect();
+    let name = archive_name(&program.name);
+    let bytes = archive::write_archive(&name, &members, target)?;
+
+    let manifest = Manifest::new(program, target, backend.name(), &image, sizes);
+    let mut files = vec![LibraryFile { name, bytes }];
+    let linking = Linking {
+        pointer_bytes: target.pointer_bytes(),
+        needs_libm: !code.libm_calls.is_empty(),
+        has_weights: program.data.iter().any(|d| d.section == Section::Weights),
+    };
+    files.extend(companions::files(&manifest, linking));
+    Ok(Library {
+        name: program.name.clone(),
+        files,
+        objects,
+        manifest,
+        sizes,
+        state_bytes: image.state.state_bytes,
+        libm_calls: code.libm_calls,
+        kernels,
+    })
+}
+
+fn kernel_texts(image: &Image<'_>, code: &CompiledCode, texts: Texts) -> Vec<KernelText> {
+    let text = |i: usize| KernelText {
+        name: image.functions[i].name.clone(),
+        code_bytes: code.function_bytes.get(i).copied().unwrap_or(0),
+        kernel_ir: match texts {
+            Texts::Keep => print_function(&image.functions[i]),
+            Texts::Skip => String::new(),
+        },
+        assembly: code.assembly.get(i).cloned().unwrap_or_default(),
+    };
+    (0..image.functions.len()).map(text).collect()
+}

@@ -1,0 +1,238 @@
+//! The companion files, used as a user would: C, C++, Rust, CMake, pkg-config.
+
+mod support;
+
+use condensec_backends::companions::Manifest;
+use condensec_ir::kernel::{Argument, MemoryType, Program, Section, Symbol};
+use std::path::Path;
+use std::process::Command;
+use support::loaded::{build, host, run, write_files};
+use support::programs::{add_step, empty, floats, kernel, port};
+use support::run_on::{all_targets, c_compiler, link_static, title};
+
+/// `out = factor[level] * (a + b)` on vectors of 3, with names that are awkward in C and Rust.
+fn program(name: &str, factors: &[f32]) -> Program {
+    let mut program = empty(name, factors.len());
+    program.levels[0].name = "Very Sparse".into();
+    program.inputs.extend([port("input.1", &[1, 3]), port("type", &[3])]);
+    program.outputs.push(port("out/0*/", &[3, 1]));
+    program.arena_bytes = 10;
+    let factors_id = program.add_data(floats("factors", Section::Weights, factors));
+    let function = kernel("sum", |f, [bases, arguments, ..]| {
+        let [a, b, out] = [8, 16, 24].map(|at| f.load(MemoryType::Ptr, bases, at));
+        let factor = f.load(MemoryType::Ptr, arguments, 0);
+        let factor = f.load(MemoryType::F32, factor, 0);
+        f.for_range(3, |f, i| {
+            let at = |f: &mut condensec_ir::kernel::FunctionBuilder, p| f.ptr_offset(p, i, 4);
+            let [a, b, out] = [a, b, out].map(|p| at(f, p));
+            let [a, b] = [a, b].map(|p| f.load(MemoryType::F32, p, 0));
+            let sum = f.fadd(a, b);
+            let product = f.fmul(sum, factor);
+            f.store(MemoryType::F32, product, out, 0);
+        });
+    });
+    add_step(&mut program, function, &[]);
+    for (level, steps) in program.steps.iter_mut().enumerate() {
+        let factor = Symbol::Data(factors_id, 4 * level as u64);
+        steps[0].arguments.push(Argument::Address(factor));
+    }
+    program
+}
+
+/// Two models in one folder, with kernels and data of the same names.
+fn two_models() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, factors) in [("first", [1.0, 2.0].as_slice()), ("second", [10.0, 20.0, 30.0].as_slice())] {
+        write_files(&build(&program(name, factors), &host()), folder.path());
+    }
+    folder
+}
+
+const TWO_MODELS: &str = r#"
+#include "first.h"
+#include "second.h"
+#include "first.h"
+#include <stdio.h>
+
+#ifdef __cplusplus
+alignas(FIRST_STATE_ALIGN)
+#else
+_Alignas(FIRST_STATE_ALIGN)
+#endif
+static unsigned char memory[FIRST_STATE_BYTES + SECOND_STATE_BYTES];
+
+int main(void)
+{
+    const float a[3] = {1, 2, 3}, b[3] = {4, 5, 6};
+    float out[3];
+    first *f;
+    second *s;
+    if (first_init(memory, FIRST_STATE_BYTES, &f) != CND_OK)
+        return 1;
+    if (second_init(memory + FIRST_STATE_BYTES, SECOND_STATE_BYTES, &s) != CND_OK)
+        return 2;
+    if (first_set_level(f, FIRST_LEVEL_VERY_SPARSE) != CND_OK || first_level(f) != 0)
+        return 3;
+    if (first_infer(f, a, b, out) != CND_OK)
+        return 4;
+    printf("%g %g %g\n", out[0], out[1], out[2]);
+    if (second_infer(s, a, b, out) != CND_OK)
+        return 5;
+    printf("%g %g %g\n", out[0], out[1], out[2]);
+    printf("%s %s %d %d\n", first_model()->name, second_model()->inputs[SECOND_INPUT_TYPE].name,
+           FIRST_LEVELS, SECOND_OUTPUT_OUT_0);
+    return ((const float *)(const void *)second_weights)[2] == 30 ? 0 : 6;
+}
+"#;
+
+const PRINTED: &str = "5 7 9\n150 210 270\nfirst type 2 0\n";
+
+fn compile_and_run(folder: &Path, compiler: &str, source: &str, options: &[&str]) -> String {
+    std::fs::write(folder.join(source), TWO_MODELS).unwrap();
+    let warnings = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-Wconversion"];
+    run(Command::new(compiler).args(warnings).args(options).current_dir(folder).args([
+        source,
+        "libfirst.a",
+        "libsecond.a",
+        "-o",
+        "two",
+    ]));
+    run(&mut Command::new(folder.join("two")))
+}
+
+#[test]
+fn two_models_in_one_c_program() {
+    let folder = two_models();
+    for standard in ["-std=c11", "-std=c17"] {
+        assert_eq!(compile_and_run(folder.path(), "cc", "two.c", &[standard]), PRINTED);
+    }
+    // A program whose address is fixed, and one without any executable-stack warning.
+    let options = ["-std=c11", "-no-pie", "-Wl,--fatal-warnings"];
+    assert_eq!(compile_and_run(folder.path(), "cc", "two.c", &options), PRINTED);
+}
+
+#[test]
+fn two_models_in_one_cpp_program() {
+    if Command::new("c++").arg("--version").output().is_err() {
+        println!("skipped: C++: no c++");
+        return;
+    }
+    let folder = two_models();
+    for standard in ["-std=c++11", "-std=c++20"] {
+        assert_eq!(compile_and_run(folder.path(), "c++", "two.cpp", &[standard]), PRINTED);
+    }
+}
+
+#[test]
+fn every_target_links_with_its_own_compiler() {
+    for target in all_targets() {
+        let Some(compiler) = c_compiler(&target) else {
+            println!("skipped: {}: no {}", title(&target), target.spec().c_compiler);
+            continue;
+        };
+        let library = build(&program("first", &[1.0, 2.0]), &target);
+        let folder = tempfile::tempdir().unwrap();
+        write_files(&library, folder.path());
+        link_static(&library, folder.path(), &compiler);
+    }
+}
+
+#[test]
+fn the_rust_bindings_are_safe_to_use() {
+    let folder = two_models();
+    let source = r#"
+#![deny(warnings)]
+#[path = "second.rs"]
+mod second;
+
+fn main() {
+    let mut memory = Box::new(second::State::new());
+    let mut model = second::Model::new(&mut memory);
+    let switch = model.level_switch();
+    let mut out = [0.0; 3];
+    assert_eq!(model.level(), second::LEVELS - 1);
+    model.run(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0], &mut out);
+    println!("{out:?}");
+    std::thread::scope(|s| {
+        s.spawn(move || switch.set_level(second::LEVEL_VERY_SPARSE).unwrap());
+    });
+    model.run(&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0], &mut out);
+    println!("{out:?} at {}", model.level());
+    assert_eq!(model.set_level(second::LEVELS), Err(second::BadLevel));
+    assert!(!second::Model::descriptor().is_null());
+}
+"#;
+    std::fs::write(folder.path().join("main.rs"), source).unwrap();
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    run(Command::new(rustc)
+        .args(["--edition=2024", "-L", ".", "-o", "main", "main.rs"])
+        .current_dir(folder.path()));
+    let printed = run(&mut Command::new(folder.path().join("main")));
+    assert_eq!(printed, "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n");
+}
+
+#[test]
+fn cmake_finds_the_library() {
+    if Command::new("cmake").arg("--version").output().is_err() {
+        println!("skipped: CMake: no cmake");
+        return;
+    }
+    let folder = two_models();
+    let lists = "cmake_minimum_required(VERSION 3.16)\n\
+                 project(two C)\n\
+                 include(first.cmake)\n\
+                 include(second.cmake)\n\
+                 add_executable(two two.c)\n\
+                 target_link_libraries(two PRIVATE condensec::first condensec::second)\n";
+    std::fs::write(folder.path().join("CMakeLists.txt"), lists).unwrap();
+    std::fs::write(folder.path().join("two.c"), TWO_MODELS).unwrap();
+    for arguments in [["-S", ".", "-B", "build"].as_slice(), &["--build", "build"]] {
+        let output = Command::new("cmake").args(arguments).current_dir(folder.path()).output();
+        assert!(output.unwrap().status.success());
+    }
+    assert_eq!(run(&mut Command::new(folder.path().join("build/two"))), PRINTED);
+}
+
+#[test]
+fn pkg_config_finds_the_library() {
+    let folder = two_models();
+    let output = Command::new("pkg-config")
+        .args(["--cflags", "--libs", "first", "second"])
+        .env("PKG_CONFIG_PATH", folder.path())
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: pkg-config: not installed");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let flags = String::from_utf8(output.stdout).unwrap();
+    std::fs::write(folder.path().join("two.c"), TWO_MODELS).unwrap();
+    run(Command::new("cc")
+        .args(["two.c", "-o", "two"])
+        .args(flags.split_whitespace())
+        .current_dir(folder.path()));
+    assert_eq!(run(&mut Command::new(folder.path().join("two"))), PRINTED);
+}
+
+#[test]
+fn the_manifest_has_its_documented_keys() {
+    let library = build(&program("second", &[1.0, 2.0, 3.0]), &host());
+    let file = library.file("second.json").unwrap();
+    let text = std::str::from_utf8(&file.bytes).unwrap();
+    assert_eq!(Manifest::from_json(text).unwrap(), library.manifest);
+    let json: serde_json::Value = serde_json::from_str(text).unwrap();
+    for key in ["name", "abi", "target", "cpu", "backend", "state_bytes", "inputs", "outputs"] {
+        assert!(!json[key].is_null(), "{key}");
+    }
+    assert_eq!(json["inputs"][0]["name"], "input.1");
+    assert_eq!(json["inputs"][0]["dtype"], "f32");
+    assert_eq!(json["outputs"][0]["shape"], serde_json::json!([3, 1]));
+    for key in ["weights", "indices", "tables", "code"] {
+        assert!(json["bytes"][key].is_u64(), "{key}");
+    }
+    let level = &json["levels"][1];
+    assert_eq!(level["level"], 1);
+    for key in ["name", "density", "macs", "weight_bytes", "predicted_cycles"] {
+        assert!(!level[key].is_null(), "{key}");
+    }
+}

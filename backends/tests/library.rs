@@ -1,0 +1,225 @@
+//! The object files and the archive: sections, symbols, determinism, bad programs.
+
+mod support;
+
+use condensec_backends::{
+    BackendError, Library, LibraryOptions, Target, build_library, find_backend, targets,
+};
+use condensec_ir::kernel::{
+    Argument, Data, DataId, MemoryType, Program, Relocation, Section, Symbol,
+};
+use object::read::{Object, ObjectSection, ObjectSymbol};
+use object::{FileFlags, SectionKind, elf};
+use std::collections::BTreeSet;
+use support::loaded::{build, host, link_shared, write_files};
+use support::micro_kernel::{Tile, list_program};
+use support::programs::{add_step, floats, kernel};
+use support::run_on::{all_targets, title};
+
+/// A program with every kind of data: weights in two objects, indices, tables with and without
+/// addresses, and a libm call.
+fn everything() -> Program {
+    let mut program = list_program(Tile { rows: 2, vectors: 2, lanes: 1 }, 8);
+    program.add_data(floats("more", Section::Weights, &[1.0; 5]));
+    let bias = program.add_data(floats("bias", Section::Tables, &[0.5, 0.25]));
+    let pointers = program.add_data(Data {
+        name: "pointers".into(),
+        is_exported: false,
+        section: Section::Tables,
+        align: 8,
+        bytes: vec![0; 16],
+        relocations: vec![Relocation { offset: 8, target: Symbol::Data(bias, 4) }],
+    });
+    let function = kernel("log", |f, [bases, arguments, ..]| {
+        let y = f.load(MemoryType::Ptr, bases, 16);
+        let table = f.load(MemoryType::Ptr, arguments, 0);
+        let bias = f.load(MemoryType::Ptr, table, 8);
+        let value = f.load(MemoryType::F32, bias, 0);
+        // The same by an address in the code.
+        let direct = f.address(Symbol::Data(bias_id(), 4));
+        let direct = f.load(MemoryType::F32, direct, 0);
+        let sum = f.fadd(value, direct);
+        let value = f.call_libm("logf", &[sum]);
+        f.store(MemoryType::F32, value, y, 0);
+    });
+    add_step(&mut program, function, &[Argument::Address(Symbol::Data(pointers, 0))]);
+    program
+}
+
+/// The third data object of [`everything`] after those of the list program.
+fn bias_id() -> DataId {
+    DataId(3)
+}
+
+fn parse(bytes: &[u8]) -> object::File<'_> {
+    object::File::parse(bytes).unwrap()
+}
+
+fn names<'a>(symbols: impl Iterator<Item = object::Symbol<'a, 'a>>) -> BTreeSet<String> {
+    symbols.map(|s| s.name().unwrap().to_string()).collect()
+}
+
+#[test]
+fn objects_have_the_sections_and_symbols_that_the_design_names() {
+    for target in all_targets() {
+        let library = build(&everything(), &target);
+        let [code, data] = [0, 1].map(|i| parse(&library.objects[i].bytes));
+        let context = title(&target);
+        for section in
+            [".rodata.list_weights", ".rodata.list_indices", ".rodata.list_tables", ".data.rel.ro.list"]
+        {
+            let found = data.section_by_name(section).unwrap_or_else(|| panic!("{context}: {section}"));
+            let has_relocations = section.starts_with(".data");
+            assert_eq!(found.relocations().count() > 0, has_relocations, "{context}: {section}");
+        }
+        for object in [&code, &data] {
+            assert!(object.section_by_name(".note.GNU-stack").is_some(), "{context}");
+            // Nothing writable but what the loader relocates.
+            for section in object.sections() {
+                let writable = matches!(
+                    section.kind(),
+                    SectionKind::Data | SectionKind::UninitializedData | SectionKind::Tls
+                );
+                let name = section.name().unwrap();
+                let is_relocated = name.starts_with(".data.rel.ro");
+                assert!(!writable || is_relocated || section.size() == 0, "{context}: {name}");
+            }
+        }
+        let both = || code.symbols().chain(data.symbols());
+        let defined = names(both().filter(|s| s.is_definition()));
+        let undefined =
+            names(both().filter(|s| s.is_undefined() && s.name() != Ok("")));
+        let outside: Vec<&String> = undefined.difference(&defined).collect();
+        assert_eq!(outside, ["logf"], "{context}");
+        let visible = names(both().filter(|s| s.is_definition() && is_visible(s)));
+        let expected = ["init", "level", "model", "run", "set_level", "weights"];
+        assert!(visible.iter().map(String::as_str).eq(expected.map(|n| format!("list_{n}"))), "{context}: {visible:?}");
+        let weights = data.symbol_by_name("list_weights").unwrap();
+        let section = data.section_by_name(".rodata.list_weights").unwrap();
+        assert_eq!(weights.address(), section.address());
+        assert_eq!(weights.size(), 64 + 5 * 4, "two objects, the second aligned to 64");
+        assert_eq!(section.align(), 64);
+    }
+}
+
+fn is_visible(symbol: &object::Symbol<'_, '_>) -> bool {
+    let object::SymbolFlags::Elf { st_other, .. } = symbol.flags() else { panic!("ELF only") };
+    symbol.is_global() && st_other & 3 == elf::STV_DEFAULT
+}
+
+#[test]
+fn riscv_objects_have_the_float_abi_of_their_libc() {
+    for target in all_targets().iter().filter(|t| t.name() == "riscv64") {
+        let library = build(&everything(), target);
+        for object in &library.objects {
+            let FileFlags::Elf { e_flags, .. } = parse(&object.bytes).flags() else { panic!() };
+            assert_eq!(e_flags, elf::EF_RISCV_FLOAT_ABI_DOUBLE | elf::EF_RISCV_RVC, "{}", object.name);
+        }
+    }
+}
+
+#[test]
+fn a_shared_library_shows_the_interface_only() {
+    let library = build(&everything(), &host());
+    let folder = tempfile::tempdir().unwrap();
+    write_files(&library, folder.path());
+    let path = link_shared(&library, folder.path(), "cc");
+    let bytes = std::fs::read(path).unwrap();
+    let shared = parse(&bytes);
+    let visible = names(shared.dynamic_symbols().filter(|s| s.is_definition()));
+    let expected = ["init", "level", "model", "run", "set_level", "weights"];
+    assert!(visible.iter().map(String::as_str).eq(expected.map(|n| format!("list_{n}"))), "{visible:?}");
+}
+
+#[test]
+fn the_same_program_gives_the_same_bytes() {
+    for target in all_targets() {
+        let [first, second] = [(); 2].map(|()| build(&everything(), &target));
+        assert_eq!(first.files.len(), 6);
+        for (a, b) in first.files.iter().zip(&second.files) {
+            assert_eq!(a.name, b.name);
+            assert!(a.bytes == b.bytes, "{}: {} differs", title(&target), a.name);
+        }
+    }
+}
+
+#[test]
+fn the_archive_is_self_contained_and_indexed() {
+    let library = build(&everything(), &host());
+    assert_eq!(library.archive_name(), "liblist.a");
+    let archive = object::read::archive::ArchiveFile::parse(&*library.files[0].bytes).unwrap();
+    let members: Vec<String> = archive
+        .members()
+        .map(|m| {
+            let member = m.unwrap();
+            assert_eq!((member.date(), member.uid(), member.gid()), (Some(0), Some(0), Some(0)));
+            String::from_utf8(member.name().to_vec()).unwrap()
+        })
+        .collect();
+    assert_eq!(members, ["list_code.o", "list_data.o"]);
+    let index: BTreeSet<String> = archive
+        .symbols()
+        .unwrap()
+        .unwrap()
+        .map(|s| String::from_utf8(s.unwrap().name().to_vec()).unwrap())
+        .collect();
+    assert!(index.contains("list_run") && index.contains("list_weights"));
+}
+
+#[test]
+fn weights_are_stored_once() {
+    let library = build(&everything(), &host());
+    assert_eq!(library.sizes.weights, 16 * 4 + 5 * 4);
+    assert_eq!(library.sizes.indices, 8 * 2);
+    let total: usize = library.kernels.iter().map(|k| k.code_bytes as usize).sum();
+    assert_eq!(library.sizes.code as usize, total);
+    let names: Vec<&str> = library.kernels.iter().map(|k| k.name.as_str()).collect();
+    assert_eq!(names[..2], ["list__list_2x2", "list__log"]);
+    assert!(library.kernels.iter().all(|k| !k.assembly.is_empty() && !k.kernel_ir.is_empty()));
+}
+
+fn error(program: &Program, target: &Target) -> BackendError {
+    let options = LibraryOptions::default();
+    build_library(program, target, find_backend(None).unwrap(), &options).unwrap_err()
+}
+
+#[test]
+fn contradictions_are_errors() {
+    let target = targets::resolve("x86_64", None, &[] as &[&str]).unwrap();
+    let check = |change: fn(&mut Program), expected: &str| {
+        let mut program = everything();
+        change(&mut program);
+        assert_eq!(error(&program, &target).to_string(), expected);
+    };
+    check(
+        |p| p.name = "1st".into(),
+        "\"1st\" cannot be the name of a library: it must be a C identifier and no keyword",
+    );
+    check(|p| p.levels.clear(), "program \"list\": 0 level summaries for 1 step tables");
+    check(
+        |p| p.steps[0][0].arguments[0] = Argument::Address(Symbol::Data(DataId(99), 0)),
+        "program \"list\": list refers to data 99, which does not exist",
+    );
+    check(
+        |p| p.data[4].relocations[0].offset = 16,
+        "program \"list\": data pointers: relocation outside",
+    );
+    check(|p| p.data[1].name = "w".into(), "program \"list\": two symbols are named list__w");
+    check(|p| p.data[1].align = 3, "program \"list\": data i: alignment is no power of two");
+}
+
+#[test]
+fn unknown_back_ends_are_errors() {
+    let error = find_backend(Some("gcc")).err().unwrap().to_string();
+    assert_eq!(error, "there is no back end \"gcc\" in this build; there are cranelift");
+}
+
+#[test]
+fn a_library_of_nothing_links() {
+    let program = support::programs::empty("nothing", 2);
+    let library: Library = build(&program, &host());
+    assert_eq!(library.sizes.weights, 0);
+    let loaded = support::loaded::Loaded::new(&program);
+    assert!(loaded.model.weights.is_null());
+    assert!(loaded.run(&[]).is_empty());
+}

@@ -1,0 +1,8 @@
+//! What the tests of this crate share: small programs, and running them as machine code.
+
+#![allow(dead_code)]
+
+pub mod loaded;
+pub mod micro_kernel;
+pub mod programs;
+pub mod run_on;
