@@ -1,1 +1,5 @@
-//! Example programs of condensec.
+//! Example programs of condensec, and the networks that its tests and measurements use.
+
+#![deny(missing_docs)]
+
+pub mod model_zoo;
