@@ -1,6 +1,8 @@
 //! Differential tests on random networks: the graph interpreter, the kernel interpreter and the
 //! compiled code agree at every level, and the passes change no result.
 
+use condensec::engine::Engine;
+use condensec_backends::{LibraryOptions, build_library, find_backend, targets};
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::kernel::Machine;
 use condensec_ir::target_info::TargetInfo;
@@ -56,6 +58,38 @@ fn check_kernels(network: &Network, target: &TargetInfo) {
         assert_close("passes", &expected, &same);
         let found = Machine::run(&program, LevelId(level), &[&input]).expect("stays in bounds");
         assert_close("kernels", &expected, &found);
+    }
+}
+
+/// Compiles for this machine and runs in this process.
+fn check_compiled(network: &Network) {
+    let Some(mut graph) = network.build() else { return };
+    let original = graph.clone();
+    let target = targets::resolve("host", None, &[] as &[&str]).expect("this machine is a target");
+    let backend = find_backend(None).expect("there is a back end");
+    let info = backend.target_info(&target);
+    for pass in PIPELINE {
+        (pass.run)(&mut graph, &info);
+    }
+    let program = lower(&graph, "random", &info).expect("random networks have kernels");
+    let library = build_library(&program, &target, backend, &LibraryOptions::default())
+        .expect("random networks compile");
+    let mut engine = Engine::from_library(&library).expect("the library loads");
+    let input = network.input_values();
+    for level in (0..original.n_levels).rev() {
+        engine.set_level(level as usize).expect("the level exists");
+        let found = engine.run(&[&input]).expect("the run succeeds");
+        assert_close("compiled", &evaluate(&original, network, level), &found);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The code that users get, on this machine.
+    #[test]
+    fn compiled_code_equals_the_interpreter(network in network()) {
+        check_compiled(&network);
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod condensec;
 pub mod filetest;
+pub mod npz;
 pub mod numbers;
 pub mod python;
 pub mod random_graph;

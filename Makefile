@@ -1,0 +1,28 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they lack where they
+# may (see tests/setup.sh), and say what they go without where they may not.
+
+CARGO ?= cargo
+
+.PHONY: demo test build setup lint figures
+
+build:
+	$(CARGO) build --release
+
+# The main job on a real supernet: compile, run at every level, cross-compile.
+demo: build
+	sh examples/demo.sh
+
+# Everything that can be checked on this machine; what cannot be is listed as "skipped: <name>".
+test: setup build lint
+	$(CARGO) test --release --workspace
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+setup:
+	sh tests/setup.sh
+
+# The figures of the README and of closing notes.
+figures: setup build
+	sh tests/bench/figures.sh

@@ -1,0 +1,241 @@
+//! The examples work as `examples/README.md` says, with the compilers, emulators and checkers of this machine.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use ::condensec::frontend::onnx::proto::encode_model;
+use condensec_examples::model_zoo::{
+    self, BatchNorm, MaskRule, Network, Sparsity, ZooModel, ZooOptions,
+};
+use harness::python::Python;
+use harness::{condensec, skip, workspace};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const LEVELS: usize = 5;
+
+/// What the READMEs tell users to compile with, and every warning as an error.
+const C_FLAGS: &[&str] = &[
+    "-std=c11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Wpedantic",
+    "-Werror",
+];
+const CXX_FLAGS: &[&str] = &[
+    "-x",
+    "c++",
+    "-std=c++11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+];
+
+#[test]
+fn the_c_example_runs() {
+    let dir = TempDir::new().unwrap();
+    let program = compile_c("cc", C_FLAGS, host_library(), dir.path());
+    check_output(&run(&program, &[] as &[&str]));
+}
+
+#[test]
+fn the_c_example_is_cplusplus_too() {
+    if !is_installed("g++") {
+        return skip::report("the C example as C++ (no g++)");
+    }
+    let dir = TempDir::new().unwrap();
+    let program = compile_c("g++", CXX_FLAGS, host_library(), dir.path());
+    check_output(&run(&program, &[] as &[&str]));
+}
+
+#[test]
+fn valgrind_finds_nothing_in_the_c_example() {
+    if !is_installed("valgrind") {
+        return skip::report("valgrind");
+    }
+    let dir = TempDir::new().unwrap();
+    let program = compile_c("cc", C_FLAGS, host_library(), dir.path());
+    let args = ["--quiet", "--error-exitcode=3", "--leak-check=full"];
+    check_output(&run(
+        Path::new("valgrind"),
+        args.map(OsStr::new).iter().chain([&program.as_os_str()]),
+    ));
+}
+
+#[test]
+fn the_c_example_runs_on_aarch64() {
+    cross("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64");
+}
+
+#[test]
+fn the_c_example_runs_on_riscv64() {
+    cross("riscv64", "riscv64-linux-gnu-gcc", "qemu-riscv64");
+}
+
+#[test]
+fn the_rust_example_runs() {
+    let dir = TempDir::new().unwrap();
+    let program = dir.path().join("digits");
+    let library = host_library();
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc
+        .args(["--edition", "2024", "-O", "--deny", "warnings", "-L"])
+        .arg(library)
+        .arg("-o")
+        .arg(&program)
+        .arg(examples().join("rust/digits.rs"))
+        .env("DIGITS_RS", library.join("digits.rs"));
+    succeed(rustc);
+    check_output(&run(&program, &[] as &[&str]));
+}
+
+#[test]
+fn onnx_runtime_takes_the_model_zoo() {
+    let Some(python) = Python::find("import numpy, onnx, onnxruntime") else {
+        return skip::report("the model zoo in ONNX Runtime (no Python with onnx and onnxruntime)");
+    };
+    let dir = TempDir::new().unwrap();
+    for (index, &network) in model_zoo::NETWORKS.iter().enumerate() {
+        // Every network, every kind of batch norm, every kind of mask: not each with each, for time.
+        let (batch_norm, rule) = match index % 3 {
+            0 => (BatchNorm::PerLevel, MaskRule::Random),
+            1 => (BatchNorm::Shared, MaskRule::Magnitude),
+            _ => (BatchNorm::Folded, MaskRule::Random),
+        };
+        let options = ZooOptions {
+            sparsity: Some(Sparsity {
+                densities: "1.0,0.1,0.5".parse().unwrap(),
+                block: "4x1".parse().unwrap(),
+                rule,
+                dense_classifier: false,
+            }),
+            batch_norm,
+            seed: 1,
+        };
+        let built = model_zoo::build(network, &options);
+        let path = dir.path().join("model.onnx");
+        std::fs::write(&path, encode_model(&built.model)).unwrap();
+        let report = python.run("model_zoo.py", [&path]);
+        check_zoo_report(network, &built, &serde_json::from_str(&report).unwrap());
+    }
+}
+
+fn check_zoo_report(network: Network, built: &ZooModel, report: &Value) {
+    assert_eq!(report["problems"], serde_json::json!([]), "{network:?}");
+    assert_eq!(report["macs"], built.macs, "{network:?}");
+    assert_eq!(report["n_parameters"], built.n_parameters, "{network:?}");
+    // Far from what overflows; see the generator about batch norm's statistics.
+    assert!(report["largest"].as_f64().unwrap() < 100.0, "{report}");
+    let levels = report["levels"].as_array().unwrap();
+    assert_eq!(levels.len(), built.levels.len());
+    for (level, expected) in levels.iter().zip(&built.levels) {
+        let density = level["density"].as_f64().unwrap();
+        assert!((density - expected.density).abs() < 1e-12, "{network:?}");
+        assert!(level["rms"].as_f64().unwrap() > 0.01, "{report}");
+    }
+}
+
+/// Compiles the C example for `target`, statically, and runs it in the emulator.
+fn cross(target: &str, compiler: &str, emulator: &str) {
+    for tool in [compiler, emulator] {
+        if !is_installed(tool) {
+            return skip::report(&format!("the C example on {target} (no {tool})"));
+        }
+    }
+    let dir = TempDir::new().unwrap();
+    compile_digits(dir.path(), &["--target", target]);
+    let flags: Vec<&str> = C_FLAGS.iter().copied().chain(["-static"]).collect();
+    let program = compile_c(compiler, &flags, dir.path(), dir.path());
+    check_output(&run(Path::new(emulator), [&program]));
+}
+
+/// The library of the digits supernet for this machine.
+fn host_library() -> &'static Path {
+    static LIBRARY: OnceLock<TempDir> = OnceLock::new();
+    LIBRARY
+        .get_or_init(|| {
+            let dir = TempDir::new().unwrap();
+            compile_digits(dir.path(), &[]);
+            dir
+        })
+        .path()
+}
+
+fn compile_digits(out: &Path, args: &[&str]) {
+    let mut all = vec!["--name", "digits"];
+    all.extend(args);
+    condensec::compile(&examples().join("digits/digits_supernet.onnx"), out, &all);
+}
+
+fn compile_c(compiler: &str, flags: &[&str], library: &Path, out: &Path) -> PathBuf {
+    let program = out.join("digits");
+    let mut command = Command::new(compiler);
+    command
+        .args(flags)
+        .arg("-I")
+        .arg(library)
+        .arg(examples().join("c/digits.c"))
+        // The language of what follows comes from its name again, not from `-x c++`.
+        .args(
+            flags
+                .contains(&"-x")
+                .then_some(["-x", "none"])
+                .into_iter()
+                .flatten(),
+        )
+        .arg(library.join("libdigits.a"))
+        .args(["-lm", "-pthread", "-o"])
+        .arg(&program);
+    succeed(command);
+    program
+}
+
+/// All levels name all ten images, and no run under a changing level mixes two.
+fn check_output(output: &str) {
+    let levels: Vec<&str> = output
+        .lines()
+        .filter(|line| line.starts_with('L'))
+        .collect();
+    assert_eq!(levels.len(), LEVELS, "{output}");
+    for (level, line) in levels.iter().enumerate() {
+        assert!(line.starts_with(&format!("L{level}")), "{output}");
+        assert!(line.contains(": 0 1 2 3 4 5 6 7 8 9  "), "{output}");
+    }
+    assert!(
+        output.ends_with(": 0 results of no single level\n"),
+        "{output}"
+    );
+}
+
+fn run(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+    let mut command = Command::new(program);
+    command.args(args);
+    succeed(command)
+}
+
+/// Runs to success, and returns what it prints.
+fn succeed(mut command: Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{stdout}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}
+
+fn is_installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok()
+}
+
+fn examples() -> PathBuf {
+    workspace::root().join("examples")
+}

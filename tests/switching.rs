@@ -1,0 +1,204 @@
+//! Switching levels of the digits supernet: every order, many instances, other threads; the results
+//! of a level are the same bits whatever came before.
+
+use condensec_runtime::abi::{Model, STATE_ALIGN, STATE_MAGIC, Status};
+use harness::random_graph::Random;
+use harness::{condensec, workspace};
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::OnceLock;
+
+struct Library {
+    _code: libloading::Library,
+    model: &'static Model,
+}
+
+/// The digits supernet as a shared library of this machine.
+fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let out = tempfile::tempdir().expect("a temporary folder");
+        let model = workspace::root().join("examples/digits/digits_supernet.onnx");
+        condensec::compile(&model, out.path(), &["--name", "digits", "--emit", "shared"]);
+        let path = out.path().join("libdigits.so");
+        // SAFETY: a library of condensec has no constructors.
+        let code = unsafe { libloading::Library::new(path) }.expect("it loads");
+        // SAFETY: declared so in digits.h; the descriptor is static, and the library stays loaded.
+        let model = unsafe {
+            let find = code.get::<unsafe extern "C" fn() -> *const Model>(b"digits_model\0");
+            &*find.expect("it has a descriptor")()
+        };
+        Library { _code: code, model }
+    })
+}
+
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Line([u8; STATE_ALIGN]);
+
+/// One instance over the library's weights.
+struct Instance {
+    model: &'static Model,
+    _memory: Vec<Line>,
+    state: *mut c_void,
+}
+
+impl Instance {
+    fn new() -> Self {
+        let model = library().model;
+        let bytes = model.state_bytes as usize;
+        let mut memory = vec![Line([0xa5; STATE_ALIGN]); bytes.div_ceil(STATE_ALIGN)];
+        let mut state = ptr::null_mut();
+        // SAFETY: the memory is aligned and large enough.
+        let status = unsafe { (model.init)(memory.as_mut_ptr().cast(), bytes, &raw mut state) };
+        assert_eq!(status, Status::Ok as i32);
+        Self { model, _memory: memory, state }
+    }
+
+    fn set_level(&self, level: u32) -> i32 {
+        // SAFETY: the state is initialised.
+        unsafe { (self.model.set_level)(self.state, level) }
+    }
+
+    fn level(&self) -> u32 {
+        // SAFETY: the state is initialised.
+        unsafe { (self.model.level)(self.state) }
+    }
+
+    fn run(&self, image: &[f32]) -> [u32; 10] {
+        let mut logits = [0.0f32; 10];
+        let inputs = [image.as_ptr().cast::<c_void>()];
+        let outputs = [logits.as_mut_ptr().cast::<c_void>()];
+        // SAFETY: one input of 32 x 32 and one output of 10, as the descriptor says.
+        let status = unsafe { (self.model.run)(self.state, inputs.as_ptr(), outputs.as_ptr()) };
+        assert_eq!(status, Status::Ok as i32);
+        logits.map(f32::to_bits)
+    }
+}
+
+fn image(seed: u64) -> Vec<f32> {
+    Random(seed).values(32 * 32)
+}
+
+/// Results of every level in an instance that never switched but once.
+fn expected(image: &[f32]) -> Vec<[u32; 10]> {
+    let results = (0..library().model.n_levels).map(|level| {
+        let fresh = Instance::new();
+        assert_eq!(fresh.set_level(level), 0);
+        fresh.run(image)
+    });
+    results.collect()
+}
+
+#[test]
+fn every_pair_of_levels_leaves_no_trace() {
+    let image = image(1);
+    let expected = expected(&image);
+    let n_levels = expected.len() as u32;
+    let instance = Instance::new();
+    assert_eq!(instance.level(), n_levels - 1, "a new instance is at the top level");
+    for from in 0..n_levels {
+        for to in 0..n_levels {
+            for level in [from, to] {
+                assert_eq!(instance.set_level(level), 0);
+                assert_eq!(instance.level(), level);
+                assert_eq!(instance.run(&image), expected[level as usize], "{from} to {to}");
+            }
+        }
+    }
+    for pair in expected.windows(2) {
+        assert_ne!(pair[0], pair[1], "levels compute different functions");
+    }
+}
+
+#[test]
+fn a_level_that_does_not_exist_changes_nothing() {
+    let instance = Instance::new();
+    assert_eq!(instance.set_level(1), 0);
+    for level in [library().model.n_levels, 64, u32::MAX] {
+        assert_eq!(instance.set_level(level), Status::BadLevel as i32);
+        assert_eq!(instance.level(), 1);
+    }
+}
+
+#[test]
+fn bad_memory_and_pointers_are_refused() {
+    let model = library().model;
+    let bytes = model.state_bytes as usize;
+    let mut memory = vec![Line([0; STATE_ALIGN]); bytes.div_ceil(STATE_ALIGN) + 1];
+    let base: *mut u8 = memory.as_mut_ptr().cast();
+    let mut state = ptr::null_mut();
+    // SAFETY: init checks its arguments before it touches memory; that is what is tested.
+    unsafe {
+        let init = |at: *mut u8, bytes: usize, out: *mut *mut c_void| {
+            (model.init)(at.cast(), bytes, out)
+        };
+        assert_eq!(init(base, bytes - 1, &raw mut state), Status::BadMemory as i32);
+        assert_eq!(init(base.add(4), bytes, &raw mut state), Status::BadMemory as i32);
+        assert_eq!(init(ptr::null_mut(), bytes, &raw mut state), Status::BadPointer as i32);
+        assert_eq!(init(base, bytes, ptr::null_mut()), Status::BadPointer as i32);
+        // Never initialised: the magic number is missing.
+        assert_ne!(STATE_MAGIC, 0);
+        assert_eq!((model.set_level)(base.cast(), 0), Status::BadMemory as i32);
+        assert_eq!((model.set_level)(ptr::null_mut(), 0), Status::BadPointer as i32);
+        assert_eq!(init(base, bytes, &raw mut state), Status::Ok as i32);
+        let (inputs, outputs) = ([ptr::null()], [ptr::null_mut()]);
+        let status = (model.run)(state, inputs.as_ptr(), outputs.as_ptr());
+        assert_eq!(status, Status::BadPointer as i32);
+        let status = (model.run)(state, ptr::null(), ptr::null());
+        assert_eq!(status, Status::BadPointer as i32);
+    }
+}
+
+#[test]
+fn instances_in_many_threads_share_the_weights() {
+    let threads: Vec<_> = (0..4u64)
+        .map(|seed| {
+            std::thread::spawn(move || {
+                let image = image(seed);
+                let expected = expected(&image);
+                let instance = Instance::new();
+                let mut random = Random(seed);
+                for _ in 0..60 {
+                    let level = random.below(expected.len());
+                    assert_eq!(instance.set_level(level as u32), 0);
+                    assert_eq!(instance.run(&image), expected[level]);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread failed");
+    }
+}
+
+/// A run takes its level once; switches from another thread show in later runs only.
+#[test]
+fn a_switch_during_a_run_waits_for_the_next() {
+    struct Shared(*mut c_void);
+    // SAFETY: `set_level` may be called from any thread.
+    unsafe impl Sync for Shared {}
+    let image = image(9);
+    let expected = expected(&image);
+    let instance = Instance::new();
+    let set_level = instance.model.set_level;
+    let shared = Shared(instance.state);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (stop, shared) = (&stop, &shared);
+        let n_levels = expected.len() as u32;
+        scope.spawn(move || {
+            let mut random = Random(3);
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // SAFETY: the instance outlives the scope.
+                let status = unsafe { set_level(shared.0, random.below(n_levels as usize) as u32) };
+                assert_eq!(status, 0);
+            }
+        });
+        for _ in 0..300 {
+            let found = instance.run(&image);
+            assert!(expected.contains(&found), "a mixture of levels");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
