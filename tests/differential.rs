@@ -1,7 +1,7 @@
 //! Differential tests on random networks: the graph interpreter, the kernel interpreter and the
 //! compiled code agree at every level, and the passes change no result.
 
-use condensec::engine::Engine;
+use ::condensec::engine::Engine;
 use condensec_backends::{LibraryOptions, build_library, find_backend, targets};
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::kernel::Machine;
@@ -63,7 +63,9 @@ fn check_kernels(network: &Network, target: &TargetInfo) {
 
 /// Compiles for this machine and runs in this process.
 fn check_compiled(network: &Network) {
-    let Some(mut graph) = network.build() else { return };
+    let Some(mut graph) = network.build() else {
+        return;
+    };
     let original = graph.clone();
     let target = targets::resolve("host", None, &[] as &[&str]).expect("this machine is a target");
     let backend = find_backend(None).expect("there is a back end");

@@ -21,14 +21,21 @@ fn read_model(path: &Path) -> ModelProto {
 }
 
 fn text(diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(|diagnostic| format!("{diagnostic}\n")).collect()
+    diagnostics
+        .iter()
+        .map(|diagnostic| format!("{diagnostic}\n"))
+        .collect()
 }
 
 /// Names of the inputs that are no initializers.
 fn input_names(model: &ModelProto) -> Vec<String> {
     let graph = model.graph.as_ref().expect("decoded models have a graph");
     let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
-    let names = graph.input.iter().map(|input| input.name()).filter(|name| !is_constant(name));
+    let names = graph
+        .input
+        .iter()
+        .map(|input| input.name())
+        .filter(|name| !is_constant(name));
     names.map(str::to_string).collect()
 }
 
@@ -40,12 +47,20 @@ fn check(path: &Path) {
     for (position, name) in input_names(&model).into_iter().enumerate() {
         let array = npz::read(&reference, &format!("in_{position}"));
         options.input_shapes.push((name, array.shape.clone()));
-        inputs.push(Array::new(&array.shape, array.to_f32_vec().expect("numbers")));
+        inputs.push(Array::new(
+            &array.shape,
+            array.to_f32_vec().expect("numbers"),
+        ));
     }
     let began = Instant::now();
     let Imported { graph, diagnostics } =
         import_model(&model, &options).unwrap_or_else(|errors| panic!("{}", text(&errors)));
-    assert!(diagnostics.is_empty(), "{}:\n{}", path.display(), text(&diagnostics));
+    assert!(
+        diagnostics.is_empty(),
+        "{}:\n{}",
+        path.display(),
+        text(&diagnostics)
+    );
     let import_ms = began.elapsed().as_millis();
 
     let top = LevelId(graph.n_levels - 1);
@@ -54,18 +69,31 @@ fn check(path: &Path) {
         let expected = npz::read(&reference, &format!("out_{position}"));
         assert_eq!(output.shape, expected.shape, "{}", path.display());
         let expected = expected.to_f32_vec().expect("numbers");
-        let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        let error = output.data.iter().zip(&expected).fold(0.0f32, |worst, (found, expected)| {
-            let error = (found - expected).abs();
-            if error.is_nan() { f32::INFINITY } else { worst.max(error) }
-        });
+        let largest = expected
+            .iter()
+            .fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let error = output
+            .data
+            .iter()
+            .zip(&expected)
+            .fold(0.0f32, |worst, (found, expected)| {
+                let error = (found - expected).abs();
+                if error.is_nan() {
+                    f32::INFINITY
+                } else {
+                    worst.max(error)
+                }
+            });
         let name = path.file_stem().expect("a file").to_string_lossy();
         println!(
             "{name} output {position}: {:.1e} of the largest, import {import_ms} ms, all {:.1} s",
             error / largest,
             began.elapsed().as_secs_f32()
         );
-        assert!(error <= TOLERANCE * largest, "{name} output {position}: {error} of {largest}");
+        assert!(
+            error <= TOLERANCE * largest,
+            "{name} output {position}: {error} of {largest}"
+        );
     }
 }
 
@@ -109,7 +137,11 @@ fn every_model_is_checked_or_known_to_be_unsupported() {
         return skip::report("list of trained models (no assets)");
     };
     for file in files {
-        let stem = file.file_stem().expect("a file").to_string_lossy().into_owned();
+        let stem = file
+            .file_stem()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
         let listed = CHECKED.iter().chain(UNSUPPORTED).any(|name| *name == stem);
         assert!(listed, "{stem} is in neither list of this file");
     }
@@ -122,17 +154,30 @@ fn unsupported_models_are_refused_with_all_reasons() {
     };
     let codes = |name: &str, shapes: &[(&str, &[usize])]| -> Vec<(&'static str, Option<String>)> {
         let model = read_model(&dir.join(format!("{name}.onnx")));
-        let input_shapes = shapes.iter().map(|(name, shape)| (name.to_string(), shape.to_vec()));
-        let options = ImportOptions { input_shapes: input_shapes.collect(), ..Default::default() };
+        let input_shapes = shapes
+            .iter()
+            .map(|(name, shape)| (name.to_string(), shape.to_vec()));
+        let options = ImportOptions {
+            input_shapes: input_shapes.collect(),
+            ..Default::default()
+        };
         let found = import_model(&model, &options).expect_err("unsupported");
         println!("{}", text(&found));
-        let errors = found.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
-        errors.map(|diagnostic| (diagnostic.code, diagnostic.at.op_type)).collect()
+        let errors = found
+            .into_iter()
+            .filter(|diagnostic| diagnostic.severity == Severity::Error);
+        errors
+            .map(|diagnostic| (diagnostic.code, diagnostic.at.op_type))
+            .collect()
     };
     let op = |name: &str| ("unsupported-op", Some(name.to_string()));
     assert_eq!(
         codes("kws_dscnn_int8_qdq", &[]),
-        [("unsupported-dtype", None), op("DequantizeLinear"), op("QuantizeLinear")]
+        [
+            ("unsupported-dtype", None),
+            op("DequantizeLinear"),
+            op("QuantizeLinear")
+        ]
     );
     let shapes: [(&str, &[usize]); 2] = [("input", &[1, 512]), ("state", &[2, 1, 128])];
     assert_eq!(

@@ -1,15 +1,17 @@
-//! ONNX nodes one by one: the backend tests of ONNX itself, layers converted from PyTorch, and cases for older operator
-//! sets, all written by `python/node_cases.py`.
+//! ONNX nodes one by one: the backend tests of ONNX itself, layers converted from PyTorch, and
+//! cases for older operator sets, all written by `python/node_cases.py`.
 //!
-//! Every case runs in up to three forms: all float inputs at run time (`r`), all inputs but the first as constants (`p`, as
-//! weights and parameters are), all of them constants (`c`). A form may be refused; what is accepted must be right.
-//! `onnx_nodes.txt` lists the cases and the forms that are accepted, so that neither a loss nor a gain goes unnoticed.
-//! `UPDATE_EXPECT=1` rewrites it.
+//! Every case runs in up to three forms: all float inputs at run time (`r`), all inputs but the
+//! first as constants (`p`, as weights and parameters are), all of them constants (`c`). A form may
+//! be refused; what is accepted must be right. `onnx_nodes.txt` lists the cases and the forms that
+//! are accepted, so that neither a loss nor a gain goes unnoticed. `UPDATE_EXPECT=1` rewrites it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use condensec::frontend::onnx::proto::{DataType, ModelProto, TensorProto, TypeValue, decode_model};
+use condensec::frontend::onnx::proto::{
+    AttributeProto, DataType, ModelProto, NodeProto, TensorProto, TypeValue, decode_model,
+};
 use condensec::frontend::onnx::{ImportOptions, import_model};
 use condensec::npz::{NpzArray, read_npz_file};
 use condensec_ir::LevelId;
@@ -17,29 +19,36 @@ use condensec_ir::eval::{Array, eval_graph};
 use harness::python::Python;
 use harness::{skip, workspace};
 
-/// Relative to the largest expected value: sums in another order, other approximations of functions.
+/// Relative to the largest expected value: sums in another order, other approximations of
+/// functions.
 const TOLERANCE: f32 = 1e-4;
 
-/// The same for the tests of ONNX: their own bound, some of their values are rounded to four digits.
+/// The same for the tests of ONNX: their own bound, some of their values are rounded to four
+/// digits.
 const ONNX_TOLERANCE: f32 = 1e-3;
 
 /// Tests of ONNX whose expectation is not what ONNX Runtime computes, and so not what we do.
 const OTHER_THAN_ONNX_RUNTIME: &[&str] = &[
-    // With corners aligned, the distance of two elements follows from the result size before or after rounding.
+    // With corners aligned, the distance of two elements follows from the result size before or
+    // after rounding.
     "test_resize_downsample_scales_linear_align_corners",
 ];
 
 /// Which inputs are known at compile time.
 const FORMS: [(char, fn(usize, DataType) -> bool); 3] = [
     ('r', |_, data_type| data_type != DataType::Float),
-    ('p', |position, data_type| position > 0 || data_type != DataType::Float),
+    ('p', |position, data_type| {
+        position > 0 || data_type != DataType::Float
+    }),
     ('c', |_, _| true),
 ];
 
 /// `in_0`, `in_1`, .. or `out_0`, `out_1`, ..
 fn numbered<'a>(arrays: &'a [NpzArray], prefix: &str) -> Vec<&'a NpzArray> {
     let name = |number: usize| format!("{prefix}_{number}");
-    (0..).map_while(|number| arrays.iter().find(|array| array.name == name(number))).collect()
+    (0..)
+        .map_while(|number| arrays.iter().find(|array| array.name == name(number)))
+        .collect()
 }
 
 fn to_tensor(name: &str, data_type: DataType, array: &NpzArray) -> Option<TensorProto> {
@@ -50,7 +59,10 @@ fn to_tensor(name: &str, data_type: DataType, array: &NpzArray) -> Option<Tensor
     match data_type {
         DataType::Float => Some(TensorProto::from_f32(name, &dims, &floats()?)),
         DataType::Double => {
-            let raw = floats()?.iter().flat_map(|&v| f64::from(v).to_le_bytes()).collect();
+            let raw = floats()?
+                .iter()
+                .flat_map(|&v| f64::from(v).to_le_bytes())
+                .collect();
             Some(TensorProto::from_raw(name, data_type, &dims, raw))
         }
         DataType::Int64 => Some(TensorProto::from_i64(name, &dims, &ints()?)),
@@ -58,9 +70,12 @@ fn to_tensor(name: &str, data_type: DataType, array: &NpzArray) -> Option<Tensor
             let values: Vec<i32> = ints()?.iter().map(|&value| value as i32).collect();
             Some(TensorProto::from_i32(name, &dims, &values))
         }
-        DataType::Uint8 | DataType::Bool => {
-            Some(TensorProto::from_raw(name, data_type, &dims, bytes(ints()?)))
-        }
+        DataType::Uint8 | DataType::Bool => Some(TensorProto::from_raw(
+            name,
+            data_type,
+            &dims,
+            bytes(ints()?),
+        )),
         _ => None,
     }
 }
@@ -75,11 +90,18 @@ fn run(
     let mut model = model.clone();
     let graph = model.graph.as_mut()?;
     let known = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
-    let inputs: Vec<_> = graph.input.iter().filter(|i| !known(i.name())).cloned().collect();
+    let inputs: Vec<_> = graph
+        .input
+        .iter()
+        .filter(|i| !known(i.name()))
+        .cloned()
+        .collect();
     let mut operands = Vec::new();
     let mut constants = Vec::new();
     for (position, (input, array)) in inputs.iter().zip(numbered(arrays, "in")).enumerate() {
-        let Some(TypeValue::TensorType(tensor)) = &input.r#type.as_ref()?.value else { return None };
+        let Some(TypeValue::TensorType(tensor)) = &input.r#type.as_ref()?.value else {
+            return None;
+        };
         let data_type = DataType::try_from(tensor.elem_type()).ok()?;
         if is_constant(position, data_type) {
             constants.push(to_tensor(input.name(), data_type, array)?);
@@ -87,7 +109,27 @@ fn run(
             operands.push(Array::new(&array.shape, array.to_f32_vec().ok()?));
         }
     }
-    graph.input.retain(|input| !constants.iter().any(|c| c.name() == input.name()));
+    // Integers and truth values leave the graph as floats, so that arithmetic on constants can be
+    // seen.
+    for output in &mut graph.output {
+        let Some(TypeValue::TensorType(tensor)) = &output.r#type.as_ref()?.value else {
+            return None;
+        };
+        if DataType::try_from(tensor.elem_type()) != Ok(DataType::Float) {
+            let (made, cast) = (
+                output.name().to_string(),
+                format!("{}/float", output.name()),
+            );
+            let to = vec![AttributeProto::int("to", DataType::Float as i64)];
+            graph
+                .node
+                .push(NodeProto::new("Cast", "", &[&made], &[&cast], to));
+            output.name = Some(cast);
+        }
+    }
+    graph
+        .input
+        .retain(|input| !constants.iter().any(|c| c.name() == input.name()));
     graph.initializer.extend(constants);
 
     let imported = import_model(&model, &ImportOptions::default()).ok()?;
@@ -107,7 +149,9 @@ fn run(
             let is_equal = found == expected || (found.is_nan() && expected.is_nan());
             let error = (found - expected).abs();
             if !is_equal && (error.is_nan() || error > tolerance * largest + 1e-6) {
-                return Some(Err(format!("output {number}[{at}] is {found}, expected {expected}")));
+                return Some(Err(format!(
+                    "output {number}[{at}] is {found}, expected {expected}"
+                )));
             }
         }
     }
@@ -117,17 +161,34 @@ fn run(
 fn accepted_forms(dir: &Path) -> BTreeMap<String, String> {
     let mut accepted = BTreeMap::new();
     let mut wrong = Vec::new();
-    let mut files: Vec<_> = dir.read_dir().expect("readable").map(|f| f.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "onnx"));
+    let mut files: Vec<_> = dir
+        .read_dir()
+        .expect("readable")
+        .map(|f| f.unwrap().path())
+        .collect();
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "onnx")
+    });
     files.sort();
     assert!(files.len() > 1000, "only {} cases", files.len());
     for file in files {
-        let name = file.file_stem().expect("a file").to_string_lossy().into_owned();
+        let name = file
+            .file_stem()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
         if OTHER_THAN_ONNX_RUNTIME.contains(&name.as_str()) {
             continue;
         }
-        let tolerance = if name.starts_with("test_") { ONNX_TOLERANCE } else { TOLERANCE };
-        let Ok(model) = decode_model(&std::fs::read(&file).expect("readable")) else { continue };
+        let tolerance = if name.starts_with("test_") {
+            ONNX_TOLERANCE
+        } else {
+            TOLERANCE
+        };
+        let Ok(model) = decode_model(&std::fs::read(&file).expect("readable")) else {
+            continue;
+        };
         let arrays = read_npz_file(&file.with_extension("npz")).expect("written by NumPy");
         let mut forms = String::new();
         for (form, is_constant) in FORMS {
@@ -141,7 +202,12 @@ fn accepted_forms(dir: &Path) -> BTreeMap<String, String> {
             accepted.insert(name, forms);
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     accepted
 }
 
@@ -153,7 +219,10 @@ fn accepted_nodes_are_right_and_as_listed() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     python.run("node_cases.py", [dir.path()]);
     let accepted = accepted_forms(dir.path());
-    let found: String = accepted.iter().map(|(name, forms)| format!("{name} {forms}\n")).collect();
+    let found: String = accepted
+        .iter()
+        .map(|(name, forms)| format!("{name} {forms}\n"))
+        .collect();
     let list = workspace::root().join("tests/onnx_nodes.txt");
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         std::fs::write(&list, &found).expect("writable");

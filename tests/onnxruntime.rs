@@ -1,10 +1,10 @@
 //! The compiled program against ONNX Runtime: the reference outputs of trained models, and every
 //! level of supernets made of them, where ONNX Runtime runs the masked weights as a plain model.
 
-use condensec::frontend::onnx::proto::{ModelProto, TensorProto, decode_model, encode_model};
+use ::condensec::frontend::onnx::proto::{ModelProto, TensorProto, decode_model, encode_model};
+use harness::python::Python;
 use harness::random_graph::Random;
 use harness::{assets, condensec, npz, skip};
-use harness::python::Python;
 use std::path::Path;
 
 /// Bound of the contract: max abs error relative to the largest output. Sums in another order.
@@ -14,7 +14,10 @@ const TOLERANCE: f32 = 1e-4;
 const UNSUPPORTED: &[&str] = &["kws_dscnn_int8_qdq", "silero_vad_16k_op15"];
 
 fn stem(path: &Path) -> String {
-    path.file_stem().expect("a file").to_string_lossy().into_owned()
+    path.file_stem()
+        .expect("a file")
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// Largest difference relative to the largest expected value.
@@ -30,7 +33,12 @@ fn run(model: &Path, level: Option<u32>, inputs: &Path, outputs: &Path) {
     if let Some(level) = level {
         args.extend(["--level".into(), level.to_string().into()]);
     }
-    args.extend(["--inputs".into(), inputs.into(), "--outputs".into(), outputs.into()]);
+    args.extend([
+        "--inputs".into(),
+        inputs.into(),
+        "--outputs".into(),
+        outputs.into(),
+    ]);
     let result = condensec::run(&args);
     assert!(
         result.status.success(),
@@ -46,7 +54,10 @@ fn trained_models_equal_their_reference_outputs() {
         return skip::report("onnxruntime trained models (no assets)");
     };
     let dir = tempfile::tempdir().expect("a temporary folder");
-    for file in files.iter().filter(|f| !UNSUPPORTED.contains(&stem(f).as_str())) {
+    for file in files
+        .iter()
+        .filter(|f| !UNSUPPORTED.contains(&stem(f).as_str()))
+    {
         let reference = file.with_extension("ref.npz");
         let outputs = dir.path().join(format!("{}.npz", stem(file)));
         run(file, None, &reference, &outputs);
@@ -57,7 +68,12 @@ fn trained_models_equal_their_reference_outputs() {
             let found = npz::read_f32(&outputs, output.name());
             let error = relative_error(&expected, &found);
             println!("{}: {}: {error:.1e}", stem(file), output.name());
-            assert!(error <= TOLERANCE, "{}: {}: {error:e}", stem(file), output.name());
+            assert!(
+                error <= TOLERANCE,
+                "{}: {}: {error:e}",
+                stem(file),
+                output.name()
+            );
         }
     }
 }
@@ -89,7 +105,9 @@ fn masked(model: &ModelProto, blocks: Blocks, n_levels: u8) -> ModelProto {
         ("condense.levels".to_string(), n_levels.to_string()),
     ];
     for weight in weights {
-        let Some(tensor) = graph.initializer.iter().find(|t| t.name() == weight) else { continue };
+        let Some(tensor) = graph.initializer.iter().find(|t| t.name() == weight) else {
+            continue;
+        };
         let mut dims = tensor.dims.clone();
         if let Blocks::FourByOne = blocks {
             dims[0] = (dims[0] + 3) / 4;
@@ -100,9 +118,18 @@ fn masked(model: &ModelProto, blocks: Blocks, n_levels: u8) -> ModelProto {
         let n: i64 = dims.iter().product();
         let skew = 1 + random.below(3);
         let values: Vec<u8> = (0..n)
-            .map(|_| (0..skew).map(|_| random.below(n_levels.into())).max().unwrap_or(0) as u8)
+            .map(|_| {
+                (0..skew)
+                    .map(|_| random.below(n_levels.into()))
+                    .max()
+                    .unwrap_or(0) as u8
+            })
             .collect();
-        levels.push(TensorProto::from_u8(&format!("{weight}__level"), &dims, &values));
+        levels.push(TensorProto::from_u8(
+            &format!("{weight}__level"),
+            &dims,
+            &values,
+        ));
     }
     graph.initializer.extend(levels);
     for (key, value) in metadata {
@@ -120,7 +147,11 @@ fn check_supernet(name: &str, blocks: Blocks) {
     };
     let n_levels = 4;
     let bytes = std::fs::read(dir.join(format!("{name}.onnx"))).expect("readable");
-    let supernet = masked(&decode_model(&bytes).expect("an ONNX file"), blocks, n_levels);
+    let supernet = masked(
+        &decode_model(&bytes).expect("an ONNX file"),
+        blocks,
+        n_levels,
+    );
     let work = tempfile::tempdir().expect("a temporary folder");
     let path = work.path().join("supernet.onnx");
     std::fs::write(&path, encode_model(&supernet)).expect("writable");
@@ -131,7 +162,10 @@ fn check_supernet(name: &str, blocks: Blocks) {
     npz::copy_array(&reference, "in_0", &inputs, input);
     let args = [path.as_os_str(), "--inputs".as_ref(), inputs.as_os_str()];
     let prefix = ["--outputs-prefix".as_ref(), work.path().as_os_str()];
-    python.run("supernet.py", ["run".as_ref()].into_iter().chain(args).chain(prefix));
+    python.run(
+        "supernet.py",
+        ["run".as_ref()].into_iter().chain(args).chain(prefix),
+    );
     let output = graph.output[0].name();
     for level in 0..u32::from(n_levels) {
         let outputs = work.path().join("ours.npz");
@@ -172,10 +206,18 @@ fn digits_supernet_equals_masked_weights_at_every_level() {
     let path = root.join("examples/digits/digits_supernet.onnx");
     let work = tempfile::tempdir().expect("a temporary folder");
     let inputs = work.path().join("inputs.npz");
-    npz::copy_array(&root.join("examples/digits/digits_test.npz"), "x", &inputs, "image");
+    npz::copy_array(
+        &root.join("examples/digits/digits_test.npz"),
+        "x",
+        &inputs,
+        "image",
+    );
     let args = [path.as_os_str(), "--inputs".as_ref(), inputs.as_os_str()];
     let prefix = ["--outputs-prefix".as_ref(), work.path().as_os_str()];
-    python.run("supernet.py", ["run".as_ref()].into_iter().chain(args).chain(prefix));
+    python.run(
+        "supernet.py",
+        ["run".as_ref()].into_iter().chain(args).chain(prefix),
+    );
     for level in 0..5 {
         let outputs = work.path().join("ours.npz");
         run(&path, Some(level), &inputs, &outputs);

@@ -19,7 +19,11 @@ fn library() -> &'static Library {
     LIBRARY.get_or_init(|| {
         let out = tempfile::tempdir().expect("a temporary folder");
         let model = workspace::root().join("examples/digits/digits_supernet.onnx");
-        condensec::compile(&model, out.path(), &["--name", "digits", "--emit", "shared"]);
+        condensec::compile(
+            &model,
+            out.path(),
+            &["--name", "digits", "--emit", "shared"],
+        );
         let path = out.path().join("libdigits.so");
         // SAFETY: a library of condensec has no constructors.
         let code = unsafe { libloading::Library::new(path) }.expect("it loads");
@@ -52,7 +56,11 @@ impl Instance {
         // SAFETY: the memory is aligned and large enough.
         let status = unsafe { (model.init)(memory.as_mut_ptr().cast(), bytes, &raw mut state) };
         assert_eq!(status, Status::Ok as i32);
-        Self { model, _memory: memory, state }
+        Self {
+            model,
+            _memory: memory,
+            state,
+        }
     }
 
     fn set_level(&self, level: u32) -> i32 {
@@ -96,13 +104,21 @@ fn every_pair_of_levels_leaves_no_trace() {
     let expected = expected(&image);
     let n_levels = expected.len() as u32;
     let instance = Instance::new();
-    assert_eq!(instance.level(), n_levels - 1, "a new instance is at the top level");
+    assert_eq!(
+        instance.level(),
+        n_levels - 1,
+        "a new instance is at the top level"
+    );
     for from in 0..n_levels {
         for to in 0..n_levels {
             for level in [from, to] {
                 assert_eq!(instance.set_level(level), 0);
                 assert_eq!(instance.level(), level);
-                assert_eq!(instance.run(&image), expected[level as usize], "{from} to {to}");
+                assert_eq!(
+                    instance.run(&image),
+                    expected[level as usize],
+                    "{from} to {to}"
+                );
             }
         }
     }
@@ -130,17 +146,31 @@ fn bad_memory_and_pointers_are_refused() {
     let mut state = ptr::null_mut();
     // SAFETY: init checks its arguments before it touches memory; that is what is tested.
     unsafe {
-        let init = |at: *mut u8, bytes: usize, out: *mut *mut c_void| {
-            (model.init)(at.cast(), bytes, out)
-        };
-        assert_eq!(init(base, bytes - 1, &raw mut state), Status::BadMemory as i32);
-        assert_eq!(init(base.add(4), bytes, &raw mut state), Status::BadMemory as i32);
-        assert_eq!(init(ptr::null_mut(), bytes, &raw mut state), Status::BadPointer as i32);
-        assert_eq!(init(base, bytes, ptr::null_mut()), Status::BadPointer as i32);
+        let init =
+            |at: *mut u8, bytes: usize, out: *mut *mut c_void| (model.init)(at.cast(), bytes, out);
+        assert_eq!(
+            init(base, bytes - 1, &raw mut state),
+            Status::BadMemory as i32
+        );
+        assert_eq!(
+            init(base.add(4), bytes, &raw mut state),
+            Status::BadMemory as i32
+        );
+        assert_eq!(
+            init(ptr::null_mut(), bytes, &raw mut state),
+            Status::BadPointer as i32
+        );
+        assert_eq!(
+            init(base, bytes, ptr::null_mut()),
+            Status::BadPointer as i32
+        );
         // Never initialised: the magic number is missing.
         assert_ne!(STATE_MAGIC, 0);
         assert_eq!((model.set_level)(base.cast(), 0), Status::BadMemory as i32);
-        assert_eq!((model.set_level)(ptr::null_mut(), 0), Status::BadPointer as i32);
+        assert_eq!(
+            (model.set_level)(ptr::null_mut(), 0),
+            Status::BadPointer as i32
+        );
         assert_eq!(init(base, bytes, &raw mut state), Status::Ok as i32);
         let (inputs, outputs) = ([ptr::null()], [ptr::null_mut()]);
         let status = (model.run)(state, inputs.as_ptr(), outputs.as_ptr());

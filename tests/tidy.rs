@@ -15,7 +15,10 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
         .expect("paths are UTF-8")
         .lines()
         .map(PathBuf::from)
-        .filter(|p| p.extension().is_some_and(|e| extensions.iter().any(|x| e == *x)))
+        .filter(|p| {
+            p.extension()
+                .is_some_and(|e| extensions.iter().any(|x| e == *x))
+        })
         .collect()
 }
 
@@ -51,7 +54,11 @@ fn no_file_is_a_drawer() {
     const DRAWERS: &[&str] = &["utils", "util", "helpers", "common", "misc"];
     let drawers: Vec<PathBuf> = files(&["rs", "py"])
         .into_iter()
-        .filter(|p| DRAWERS.iter().any(|d| p.file_stem().is_some_and(|s| s == *d)))
+        .filter(|p| {
+            DRAWERS
+                .iter()
+                .any(|d| p.file_stem().is_some_and(|s| s == *d))
+        })
         .collect();
     assert!(drawers.is_empty(), "name the concept: {drawers:?}");
 }
@@ -63,7 +70,9 @@ fn links_in_documents_lead_somewhere() {
         let text = read(&document);
         let folder = document.parent().unwrap_or(Path::new(""));
         for piece in text.split("](").skip(1) {
-            let Some(target) = piece.split(')').next() else { continue };
+            let Some(target) = piece.split(')').next() else {
+                continue;
+            };
             let target = target.split('#').next().unwrap_or("");
             let is_outside = target.contains("://") || target.starts_with("mailto:");
             if target.is_empty() || is_outside {
@@ -80,7 +89,15 @@ fn links_in_documents_lead_somewhere() {
 /// Paths in backticks that name a source file or folder of this repository.
 #[test]
 fn paths_in_the_architecture_exist() {
-    const TOPS: &[&str] = &["backends/", "compiler/", "examples/", "ir/", "passes/", "runtime/", "tests/"];
+    const TOPS: &[&str] = &[
+        "backends/",
+        "compiler/",
+        "examples/",
+        "ir/",
+        "passes/",
+        "runtime/",
+        "tests/",
+    ];
     let text = read(Path::new("ARCHITECTURE.md"));
     let words = text.split(|c: char| c.is_whitespace() || "`(),".contains(c));
     let dead: Vec<&str> = words
@@ -111,10 +128,19 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn the_middle_of_the_compiler_does_no_io() {
-    const DOORS: &[&str] = &["std::fs", "std::env", "std::net", "std::process", "SystemTime", "Instant"];
+    const DOORS: &[&str] = &[
+        "std::fs",
+        "std::env",
+        "std::net",
+        "std::process",
+        "SystemTime",
+        "Instant",
+    ];
     let mut found = Vec::new();
     for path in files(&["rs"]) {
-        let is_inside = ["ir/src", "passes/src", "backends/src"].iter().any(|d| path.starts_with(d));
+        let is_inside = ["ir/src", "passes/src", "backends/src"]
+            .iter()
+            .any(|d| path.starts_with(d));
         if !is_inside {
             continue;
         }

@@ -27,7 +27,11 @@ pub fn write_archive(
         .map(|(name, bytes)| NewArchiveMember::new(*bytes, &DEFAULT_OBJECT_READER, name.clone()))
         .collect();
     let mut out = Cursor::new(Vec::new());
-    write_archive_to_stream(&mut out, &members, kind, false, None)
-        .map_err(|e| BackendError::Format { file: file.into(), message: e.to_string() })?;
+    write_archive_to_stream(&mut out, &members, kind, false, None).map_err(|e| {
+        BackendError::Format {
+            file: file.into(),
+            message: e.to_string(),
+        }
+    })?;
     Ok(out.into_inner())
 }

@@ -66,7 +66,10 @@ pub fn add_tables(
     fields: &DescriptorFields<'_>,
     data: &mut TableData,
 ) -> Result<Tables, BackendError> {
-    let bad = |message: String| BackendError::BadProgram { program: program.name.clone(), message };
+    let bad = |message: String| BackendError::BadProgram {
+        program: program.name.clone(),
+        message,
+    };
     let n_steps = program.steps.first().map_or(0, Vec::len);
     if program.steps.iter().any(|steps| steps.len() != n_steps) {
         return Err(bad("levels differ in their number of steps".into()));
@@ -81,8 +84,20 @@ pub fn add_tables(
     let strings_at = data.add("strings", Table::new(fields.pointer_bytes));
     let steps = add_steps(program, fields.pointer_bytes, &mut strings, data);
     let levels = add_levels(program, fields.pointer_bytes, steps, &mut strings, data);
-    let inputs = add_ports(&program.inputs, "inputs", fields.pointer_bytes, &mut strings, data);
-    let outputs = add_ports(&program.outputs, "outputs", fields.pointer_bytes, &mut strings, data);
+    let inputs = add_ports(
+        &program.inputs,
+        "inputs",
+        fields.pointer_bytes,
+        &mut strings,
+        data,
+    );
+    let outputs = add_ports(
+        &program.outputs,
+        "outputs",
+        fields.pointer_bytes,
+        &mut strings,
+        data,
+    );
 
     let mut model = Table::new(fields.pointer_bytes);
     model.u32(abi::ABI_VERSION);
@@ -98,7 +113,11 @@ pub fn add_tables(
     model.address(Symbol::Data(levels, 0));
     model.address(Symbol::Data(inputs, 0));
     model.address(Symbol::Data(outputs, 0));
-    match program.data.iter().position(|d| d.section == Section::Weights) {
+    match program
+        .data
+        .iter()
+        .position(|d| d.section == Section::Weights)
+    {
         Some(first) => model.address(Symbol::Data(DataId(first as u32), 0)),
         None => model.pointer(0),
     };
@@ -117,7 +136,14 @@ pub fn add_tables(
     let model = data.add("descriptor", model);
 
     data.replace_bytes(strings_at, strings.bytes);
-    Ok(Tables { steps, model, late_fields: LateFields { table_bytes, code_bytes } })
+    Ok(Tables {
+        steps,
+        model,
+        late_fields: LateFields {
+            table_bytes,
+            code_bytes,
+        },
+    })
 }
 
 fn add_steps(
@@ -126,11 +152,19 @@ fn add_steps(
     strings: &mut Strings,
     data: &mut TableData,
 ) -> DataId {
-    let mut blocks = ArgumentBlocks { table: Table::new(pointer_bytes), offsets: HashMap::new() };
+    let mut blocks = ArgumentBlocks {
+        table: Table::new(pointer_bytes),
+        offsets: HashMap::new(),
+    };
     let mut steps = Table::new(pointer_bytes);
     let blocks_id = data.next_id();
     for step in program.steps.iter().flatten() {
-        let Step { kernel, arguments, n_tasks, node } = step;
+        let Step {
+            kernel,
+            arguments,
+            n_tasks,
+            node,
+        } = step;
         steps.address(Symbol::Function(*kernel));
         steps.address(Symbol::Data(blocks_id, blocks.add(arguments)));
         steps.address(strings.add(node));
@@ -197,7 +231,10 @@ pub struct TableData {
 impl TableData {
     /// Nothing yet; ids start behind the program's.
     pub fn new(program: &Program) -> Self {
-        Self { first: program.data.len() as u32, data: Vec::new() }
+        Self {
+            first: program.data.len() as u32,
+            data: Vec::new(),
+        }
     }
 
     /// The objects in the order of their ids.
@@ -240,12 +277,19 @@ struct Table {
 
 impl Table {
     fn new(pointer_bytes: usize) -> Self {
-        Self { pointer_bytes, bytes: Vec::new(), relocations: Vec::new(), start: 0, align: 1 }
+        Self {
+            pointer_bytes,
+            bytes: Vec::new(),
+            relocations: Vec::new(),
+            start: 0,
+            align: 1,
+        }
     }
 
     fn pad(&mut self, align: usize) {
         let used = self.bytes.len() - self.start;
-        self.bytes.resize(self.start + used.next_multiple_of(align), 0);
+        self.bytes
+            .resize(self.start + used.next_multiple_of(align), 0);
     }
 
     /// Adds a field and returns its offset.
@@ -271,7 +315,10 @@ impl Table {
 
     fn address(&mut self, target: Symbol) -> usize {
         let offset = self.pointer(0);
-        self.relocations.push(Relocation { offset: offset as u64, target });
+        self.relocations.push(Relocation {
+            offset: offset as u64,
+            target,
+        });
         offset
     }
 
@@ -292,7 +339,11 @@ struct Strings {
 
 impl Strings {
     fn new(id: DataId) -> Self {
-        Self { id, bytes: Vec::new(), offsets: HashMap::new() }
+        Self {
+            id,
+            bytes: Vec::new(),
+            offsets: HashMap::new(),
+        }
     }
 
     /// A NUL inside would end the string early for C, so it is replaced.
@@ -338,8 +389,8 @@ impl ArgumentBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::mem::{offset_of, size_of};
     use condensec_ir::kernel::{LevelSummary, Port};
+    use core::mem::{offset_of, size_of};
 
     fn program() -> Program {
         let level = |name: &str| LevelSummary {
@@ -362,8 +413,14 @@ mod tests {
             steps: vec![vec![step(1), step(2)], vec![step(1), step(3)]],
             levels: vec![level("L0"), level("L1")],
             layers: Vec::new(),
-            inputs: vec![Port { name: "x".into(), shape: vec![1, 3] }],
-            outputs: vec![Port { name: "y".into(), shape: vec![1, 2] }],
+            inputs: vec![Port {
+                name: "x".into(),
+                shape: vec![1, 3],
+            }],
+            outputs: vec![Port {
+                name: "y".into(),
+                shape: vec![1, 2],
+            }],
             arena_bytes: 64,
         }
     }
@@ -377,7 +434,12 @@ mod tests {
             pointer_bytes,
             state_bytes: 0x1111,
             arena_offset: 0x2222,
-            entry_points: [FunctionId(10), FunctionId(11), FunctionId(12), FunctionId(13)],
+            entry_points: [
+                FunctionId(10),
+                FunctionId(11),
+                FunctionId(12),
+                FunctionId(13),
+            ],
         };
         let mut data = TableData::new(&program);
         let tables = add_tables(&program, &fields, &mut data).unwrap();
@@ -401,14 +463,20 @@ mod tests {
         assert_eq!(model.bytes.len(), size_of::<Model>());
         let word = |at: usize| u32::from_le_bytes(model.bytes[at..at + 4].try_into().unwrap());
         assert_eq!(word(offset_of!(Model, abi_version)), abi::ABI_VERSION);
-        assert_eq!(word(offset_of!(Model, struct_bytes)) as usize, size_of::<Model>());
+        assert_eq!(
+            word(offset_of!(Model, struct_bytes)) as usize,
+            size_of::<Model>()
+        );
         assert_eq!(word(offset_of!(Model, n_levels)), 2);
         assert_eq!(word(offset_of!(Model, n_inputs)), 1);
         assert_eq!(word(offset_of!(Model, n_outputs)), 1);
         assert_eq!(word(offset_of!(Model, n_steps)), 2);
         assert_eq!(word(offset_of!(Model, state_bytes)), 0x1111);
         assert_eq!(word(offset_of!(Model, arena_offset)), 0x2222);
-        assert_eq!(tables.late_fields.table_bytes, offset_of!(Model, table_bytes));
+        assert_eq!(
+            tables.late_fields.table_bytes,
+            offset_of!(Model, table_bytes)
+        );
         assert_eq!(tables.late_fields.code_bytes, offset_of!(Model, code_bytes));
         let pointers = [
             offset_of!(Model, name),

@@ -41,9 +41,13 @@ impl StateLayout {
     /// The layout for `program` on a target with pointers of `pointer_bytes`.
     pub fn new(program: &Program, pointer_bytes: usize) -> Self {
         let n_bases = 1 + program.inputs.len() + program.outputs.len();
-        let arena_offset = (BASES_AT + n_bases * pointer_bytes).next_multiple_of(STATE_ALIGN) as u64;
+        let arena_offset =
+            (BASES_AT + n_bases * pointer_bytes).next_multiple_of(STATE_ALIGN) as u64;
         let state_bytes = (arena_offset + program.arena_bytes).next_multiple_of(STATE_ALIGN as u64);
-        Self { arena_offset, state_bytes }
+        Self {
+            arena_offset,
+            state_bytes,
+        }
     }
 }
 
@@ -65,8 +69,13 @@ pub const NAMES: [&str; 5] = ["init", "set_level", "level", "run", "model"];
 
 /// Builds the entry points, in the order of [`NAMES`].
 pub fn build(context: &Context<'_>) -> Vec<Function> {
-    let mut functions =
-        vec![init(context), set_level(context), level(context), run(context), model(context)];
+    let mut functions = vec![
+        init(context),
+        set_level(context),
+        level(context),
+        run(context),
+        model(context),
+    ];
     for function in &mut functions {
         function.is_exported = true;
     }
@@ -138,18 +147,27 @@ fn level(context: &Context<'_>) -> Function {
 
 /// `<name>_run(state, inputs, outputs) -> status`
 fn run(context: &Context<'_>) -> Function {
-    let Context { program, pointer_bytes, .. } = *context;
+    let Context {
+        program,
+        pointer_bytes,
+        ..
+    } = *context;
     let layout = StateLayout::new(program, pointer_bytes);
     let n_steps = program.steps.first().map_or(0, Vec::len);
     let mut f = new(context, "run", &[Type::Ptr, Type::Ptr, Type::Ptr]);
     let [state, inputs, outputs] = f.parameters();
     let inputs_at = BASES_AT + pointer_bytes;
     let outputs_at = inputs_at + program.inputs.len() * pointer_bytes;
-    let ports =
-        [(inputs, inputs_at, program.inputs.len()), (outputs, outputs_at, program.outputs.len())];
+    let ports = [
+        (inputs, inputs_at, program.inputs.len()),
+        (outputs, outputs_at, program.outputs.len()),
+    ];
     // A model without inputs may be called with a null array of them.
-    let arrays: Vec<Value> =
-        ports.iter().filter(|(.., n)| *n > 0).map(|(array, ..)| is_null(&mut f, *array)).collect();
+    let arrays: Vec<Value> = ports
+        .iter()
+        .filter(|(.., n)| *n > 0)
+        .map(|(array, ..)| is_null(&mut f, *array))
+        .collect();
     let result = check_state(&mut f, state, &arrays, |f| {
         let bases = f.ptr_add_const(state, BASES_AT);
         let missing = ports.map(|(array, at, n)| {
@@ -292,4 +310,115 @@ fn copy_pointers(
         let null = is_null(f, pointer);
         vec![f.select(null, one, missing[0])]
     })[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use condensec_ir::kernel::{LevelSummary, Machine, Port, verify_function};
+
+    fn program() -> Program {
+        let port = |name: &str| Port {
+            name: name.into(),
+            shape: vec![1],
+        };
+        let level = LevelSummary {
+            name: "L0".into(),
+            density: 1.0,
+            macs: 0,
+            weight_bytes: 0,
+            predicted_cycles: 0,
+        };
+        Program {
+            name: "m".into(),
+            functions: Vec::new(),
+            data: Vec::new(),
+            steps: vec![Vec::new(); 3],
+            levels: vec![level; 3],
+            layers: Vec::new(),
+            inputs: vec![port("a"), port("b")],
+            outputs: vec![port("c")],
+            arena_bytes: 65,
+        }
+    }
+
+    #[test]
+    fn the_arena_follows_the_bases() {
+        // 8 bytes of level and magic, 4 pointers.
+        let program = program();
+        let wide = StateLayout::new(&program, 8);
+        assert_eq!(
+            wide,
+            StateLayout {
+                arena_offset: 64,
+                state_bytes: 192
+            }
+        );
+        let narrow = StateLayout::new(&program, 4);
+        assert_eq!(
+            narrow,
+            StateLayout {
+                arena_offset: 64,
+                state_bytes: 192
+            }
+        );
+        let many = Program {
+            inputs: vec![program.inputs[0].clone(); 6],
+            ..program
+        };
+        assert_eq!(StateLayout::new(&many, 8).arena_offset, 128);
+        assert_eq!(StateLayout::new(&many, 4).arena_offset, 64);
+    }
+
+    #[test]
+    fn entry_points_are_legal_for_every_pointer_width() {
+        let program = program();
+        for pointer_bytes in [4, 8] {
+            let (steps, model) = (DataId(0), DataId(1));
+            let context = Context {
+                program: &program,
+                pointer_bytes,
+                steps,
+                model,
+            };
+            for (function, name) in build(&context).iter().zip(NAMES) {
+                verify_function(function).unwrap();
+                assert_eq!(function.name, format!("m_{name}"));
+                assert!(function.is_exported);
+            }
+        }
+    }
+
+    /// The interpreter checks every access: a call that refuses must not touch the memory.
+    #[test]
+    fn no_access_outside_the_state() {
+        let program = program();
+        let context = Context {
+            program: &program,
+            pointer_bytes: 8,
+            steps: DataId(0),
+            model: DataId(1),
+        };
+        let [init, set_level, level, _, _]: [Function; 5] = build(&context).try_into().unwrap();
+        let mut machine = Machine::new(&program);
+        let (state, out) = (machine.allocate("state", 192), machine.allocate("out", 8));
+        let mut call = |function: &Function, arguments: &[u64]| {
+            machine.call(function, arguments).unwrap().unwrap()
+        };
+        let [ok, bad_level, bad_memory] = [0, 1, 2];
+        assert_eq!(
+            call(&set_level, &[state, 1]),
+            bad_memory,
+            "never initialised"
+        );
+        assert_eq!(call(&init, &[state, 191, out]), bad_memory);
+        assert_eq!(call(&init, &[state + 32, 192, out]), bad_memory);
+        assert_eq!(call(&init, &[state, 192, out]), ok);
+        assert_eq!(call(&level, &[state]), 2);
+        assert_eq!(call(&set_level, &[state, 1]), ok);
+        assert_eq!(call(&set_level, &[state, 3]), bad_level);
+        assert_eq!(call(&set_level, &[state + 63, 0]), bad_memory);
+        assert_eq!(call(&level, &[state]), 1);
+        assert_eq!(call(&level, &[0]), 0xffff_ffff);
+    }
 }

@@ -55,7 +55,12 @@ impl<'a> Image<'a> {
         };
         let mut tables = TableData::new(program);
         let ids = descriptor::add_tables(program, &fields, &mut tables)?;
-        let context = Context { program, pointer_bytes, steps: ids.steps, model: ids.model };
+        let context = Context {
+            program,
+            pointer_bytes,
+            steps: ids.steps,
+            model: ids.model,
+        };
 
         let mut functions = program.functions.clone();
         for function in functions.iter_mut().filter(|f| !f.is_exported) {
@@ -63,10 +68,14 @@ impl<'a> Image<'a> {
         }
         functions.extend(entry_points::build(&context));
         let tables = tables.into_data();
-        let data_symbols = program.data.iter().chain(&tables).map(|data| match data.is_exported {
-            true => data.name.clone(),
-            false => format!("{}__{}", program.name, data.name),
-        });
+        let data_symbols = program
+            .data
+            .iter()
+            .chain(&tables)
+            .map(|data| match data.is_exported {
+                true => data.name.clone(),
+                false => format!("{}__{}", program.name, data.name),
+            });
         let image = Self {
             name: &program.name,
             functions,
@@ -105,7 +114,10 @@ impl<'a> Image<'a> {
 
     /// Bytes of all data in `section`.
     pub fn section_bytes(&self, section: Section) -> u64 {
-        self.data().filter(|d| d.section == section).map(|d| d.bytes.len() as u64).sum()
+        self.data()
+            .filter(|d| d.section == section)
+            .map(|d| d.bytes.len() as u64)
+            .sum()
     }
 
     /// Writes the sizes into the descriptor that are known only after code generation.
@@ -114,14 +126,21 @@ impl<'a> Image<'a> {
         let DataId(model) = self.ids.model;
         let model = &mut self.tables[model as usize - self.program_data.len()].bytes;
         let late = self.ids.late_fields;
-        for (at, value) in [(late.table_bytes, table_bytes), (late.code_bytes, code_bytes)] {
+        for (at, value) in [
+            (late.table_bytes, table_bytes),
+            (late.code_bytes, code_bytes),
+        ] {
             model[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
     }
 
     fn check_symbols(&self) -> Result<(), BackendError> {
         let mut seen = HashSet::new();
-        let names = self.functions.iter().map(|f| &f.name).chain(&self.data_symbols);
+        let names = self
+            .functions
+            .iter()
+            .map(|f| &f.name)
+            .chain(&self.data_symbols);
         for name in names {
             if !seen.insert(name.as_str()) {
                 return Err(bad(self.name, format!("two symbols are named {name}")));
@@ -132,18 +151,23 @@ impl<'a> Image<'a> {
 }
 
 fn bad(program: &str, message: String) -> BackendError {
-    BackendError::BadProgram { program: program.into(), message }
+    BackendError::BadProgram {
+        program: program.into(),
+        message,
+    }
 }
 
 /// Every symbol exists and every relocation lies inside its data, so that nothing later can panic.
 fn check_program(program: &Program) -> Result<(), BackendError> {
     let check = |at: &str, symbol: Symbol| match symbol {
-        Symbol::Function(FunctionId(i)) if i as usize >= program.functions.len() => {
-            Err(bad(&program.name, format!("{at} refers to function {i}, which does not exist")))
-        }
-        Symbol::Data(DataId(i), _) if i as usize >= program.data.len() => {
-            Err(bad(&program.name, format!("{at} refers to data {i}, which does not exist")))
-        }
+        Symbol::Function(FunctionId(i)) if i as usize >= program.functions.len() => Err(bad(
+            &program.name,
+            format!("{at} refers to function {i}, which does not exist"),
+        )),
+        Symbol::Data(DataId(i), _) if i as usize >= program.data.len() => Err(bad(
+            &program.name,
+            format!("{at} refers to data {i}, which does not exist"),
+        )),
         _ => Ok(()),
     };
     for data in &program.data {
@@ -179,11 +203,14 @@ fn check_program(program: &Program) -> Result<(), BackendError> {
 /// All symbols that `block` takes the address of.
 pub(crate) fn addresses(block: &[Statement]) -> Box<dyn Iterator<Item = Symbol> + '_> {
     Box::new(block.iter().flat_map(|statement| match statement {
-        Statement::Let { expr: Expr::Address(symbol), .. } => Box::new(std::iter::once(*symbol)),
+        Statement::Let {
+            expr: Expr::Address(symbol),
+            ..
+        } => Box::new(std::iter::once(*symbol)),
         Statement::For { body, .. } => addresses(body),
-        Statement::If { then, otherwise, .. } => {
-            Box::new(addresses(then).chain(addresses(otherwise)))
-        }
+        Statement::If {
+            then, otherwise, ..
+        } => Box::new(addresses(then).chain(addresses(otherwise))),
         _ => Box::new(std::iter::empty()) as Box<dyn Iterator<Item = Symbol>>,
     }))
 }

@@ -4,6 +4,7 @@
 //! kernel::Program ──image──> functions with final symbols, descriptor and step tables
 //!        ├─ Backend::compile ──> <name>_code.o     one code generator per folder
 //!        └─ object           ──> <name>_data.o     weights, indices, tables: same for all back ends
+//!                 merge      ──> <name>.o          one object, everything internal local
 //!                 archive    ──> lib<name>.a       + header, Rust bindings, manifest, CMake, pkg-config
 //! ```
 //! Everything here is a pure function of its arguments: no files, no environment, no clock. The one
@@ -20,6 +21,7 @@ pub mod entry_points;
 mod error;
 pub mod image;
 mod library;
+pub mod merge;
 pub mod object;
 pub mod shared;
 pub mod targets;
@@ -103,6 +105,10 @@ pub fn find_backend(name: Option<&str>) -> Result<&'static dyn Backend, BackendE
     };
     found.copied().ok_or_else(|| BackendError::UnknownBackend {
         name: name.unwrap_or("default").into(),
-        known: BACKENDS.iter().map(|b| b.name()).collect::<Vec<_>>().join(", "),
+        known: BACKENDS
+            .iter()
+            .map(|b| b.name())
+            .collect::<Vec<_>>()
+            .join(", "),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::companions::{self, Linking, Manifest};
 use crate::image::Image;
+use crate::merge::merge_objects;
 use crate::{Backend, BackendError, CompiledCode, Target, archive, object};
 use condensec_ir::kernel::{Program, Section, print_function};
 
@@ -64,8 +65,8 @@ pub struct Library {
     pub name: String,
     /// `lib<name>.a` first, then the companions.
     pub files: Vec<LibraryFile>,
-    /// The object files in the archive, for `--emit obj`.
-    pub objects: Vec<LibraryFile>,
+    /// The object file in the archive, for `--emit obj`.
+    pub object: LibraryFile,
     /// Contents of `<name>.json`.
     pub manifest: Manifest,
     /// Sizes.
@@ -122,13 +123,12 @@ pub fn build_library(
         code: code.code_bytes,
     };
     let kernels = kernel_texts(&image, &code, options.texts);
-    let objects = vec![
-        LibraryFile { name: format!("{}_code.o", program.name), bytes: code.object },
-        LibraryFile { name: format!("{}_data.o", program.name), bytes: data_object },
-    ];
-    let members: Vec<(String, &[u8])> =
-        objects.iter().map(|o| (o.name.clone(), o.bytes.as_slice())).collect();
+    let object = LibraryFile {
+        name: format!("{}.o", program.name),
+        bytes: merge_objects(&program.name, &[&code.object, &data_object])?,
+    };
     let name = archive_name(&program.name);
+    let members = [(object.name.clone(), object.bytes.as_slice())];
     let bytes = archive::write_archive(&name, &members, target)?;
 
     let manifest = Manifest::new(program, target, backend.name(), &image, sizes);
@@ -142,7 +142,7 @@ pub fn build_library(
     Ok(Library {
         name: program.name.clone(),
         files,
-        objects,
+        object,
         manifest,
         sizes,
         state_bytes: image.state.state_bytes,

@@ -1,17 +1,15 @@
 //! The data object: weights, indices, tables. The same bytes whatever back end compiled the code.
 //!
-//! Code and data are two objects of one archive rather than one object, because a code generator
-//! writes its own object and LLVM's cannot be extended afterwards. What one refers to in the other
-//! has hidden visibility: it links inside the final program or shared library and is not visible
-//! outside. Everything else is local.
+//! It names kernels of the code object and is named by it with hidden visibility; `merge` then makes
+//! one object of the two, where all that is local.
 //!
 //! On ELF: `.rodata.<name>_weights`, `.rodata.<name>_indices`, `.rodata.<name>_tables`, which a linker
 //! script can place in flash by name; what holds addresses goes to `.data.rel.ro.<name>`, since a
 //! position-independent program relocates it once at start and then write-protects it.
 
+use crate::BackendError;
 use crate::image::{Image, addresses};
 use crate::targets::Target;
-use crate::BackendError;
 use condensec_ir::kernel::{Data, DataId, FunctionId, Section, Symbol};
 use object::write::{Object, Relocation, SectionId, StandardSection, SymbolId, SymbolSection};
 use object::{
@@ -31,19 +29,31 @@ pub fn write_data_object(image: &Image<'_>, target: &Target) -> Result<Vec<u8>, 
     let total: u64 = image.data().map(|d| d.bytes.len() as u64).sum();
     if target.pointer_bytes() == 4 && total > u64::from(u32::MAX) {
         let what = "the weights and tables";
-        return Err(BackendError::TooLarge { what, bytes: total, target: target.name() });
+        return Err(BackendError::TooLarge {
+            what,
+            bytes: total,
+            target: target.name(),
+        });
     }
     let file = format!("{}_data.o", image.name);
-    let format = |message: String| BackendError::Format { file: file.clone(), message };
+    let format = |message: String| BackendError::Format {
+        file: file.clone(),
+        message,
+    };
     let mut writer = Writer::new(image, target)?;
     writer.add_weights_symbol();
     for (i, data) in image.data().enumerate() {
         writer.add_data(DataId(i as u32), data);
     }
     for (i, data) in image.data().enumerate() {
-        writer.add_relocations(DataId(i as u32), data, target.pointer_bytes()).map_err(format)?;
+        writer
+            .add_relocations(DataId(i as u32), data, target.pointer_bytes())
+            .map_err(format)?;
     }
-    writer.object.write().map_err(|error| format(error.to_string()))
+    writer
+        .object
+        .write()
+        .map_err(|error| format(error.to_string()))
 }
 
 struct Writer<'a> {
@@ -84,12 +94,18 @@ impl<'a> Writer<'a> {
     /// `<name>_weights`: the one buffer, which starts with the first weight and ends with the last.
     fn add_weights_symbol(&mut self) {
         let name = format!("{}_weights", self.image.name);
-        let weights = || self.image.program_data.iter().filter(|d| d.section == Section::Weights);
+        let weights = || {
+            self.image
+                .program_data
+                .iter()
+                .filter(|d| d.section == Section::Weights)
+        };
         if weights().next().is_none() || weights().any(|d| d.is_exported && d.name == name) {
             return;
         }
-        let size = weights()
-            .fold(0u64, |end, d| end.next_multiple_of(d.align) + d.bytes.len() as u64);
+        let size = weights().fold(0u64, |end, d| {
+            end.next_multiple_of(d.align) + d.bytes.len() as u64
+        });
         let section = self.section(Section::Weights, false);
         self.object.add_symbol(object::write::Symbol {
             name: name.into_bytes(),
@@ -112,17 +128,26 @@ impl<'a> Writer<'a> {
         };
         let (full_name, kind, standard) = if has_addresses {
             let standard = StandardSection::ReadOnlyDataWithRel;
-            (format!(".data.rel.ro.{name}"), SectionKind::ReadOnlyDataWithRel, standard)
+            (
+                format!(".data.rel.ro.{name}"),
+                SectionKind::ReadOnlyDataWithRel,
+                standard,
+            )
         } else {
             let standard = StandardSection::ReadOnlyData;
-            (format!(".rodata.{name}_{suffix}"), SectionKind::ReadOnlyData, standard)
+            (
+                format!(".rodata.{name}_{suffix}"),
+                SectionKind::ReadOnlyData,
+                standard,
+            )
         };
         if let Some(&id) = self.sections.get(&full_name) {
             return id;
         }
         let id = match self.object.format() {
             BinaryFormat::Elf => {
-                self.object.add_section(Vec::new(), full_name.clone().into_bytes(), kind)
+                self.object
+                    .add_section(Vec::new(), full_name.clone().into_bytes(), kind)
             }
             // Mach-O limits names to 16 bytes and COFF groups by `$`: the usual sections will do.
             _ => self.object.section_id(standard),
@@ -133,7 +158,9 @@ impl<'a> Writer<'a> {
 
     fn add_data(&mut self, id: DataId, data: &Data) {
         let section = self.section(data.section, !data.relocations.is_empty());
-        let offset = self.object.append_section_data(section, &data.bytes, data.align);
+        let offset = self
+            .object
+            .append_section_data(section, &data.bytes, data.align);
         let scope = match data.is_exported {
             true => SymbolScope::Dynamic,
             false if self.named_by_code.contains(&id.0) => SymbolScope::Linkage,
@@ -195,7 +222,15 @@ impl<'a> Writer<'a> {
             };
             let offset = start + relocation.offset;
             self.object
-                .add_relocation(section, Relocation { offset, symbol, addend, flags })
+                .add_relocation(
+                    section,
+                    Relocation {
+                        offset,
+                        symbol,
+                        addend,
+                        flags,
+                    },
+                )
                 .map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -217,9 +252,17 @@ fn empty_object(target: &Target) -> Result<Object<'static>, BackendError> {
         LexiconArchitecture::X86_64 => Architecture::X86_64,
         LexiconArchitecture::Riscv32(_) | LexiconArchitecture::Riscv64(_) => {
             // The linker refuses to mix float ABIs.
-            let compressed = if target.has("c") { elf::EF_RISCV_RVC } else { 0 };
+            let compressed = if target.has("c") {
+                elf::EF_RISCV_RVC
+            } else {
+                0
+            };
             let e_flags = elf::EF_RISCV_FLOAT_ABI_DOUBLE | compressed;
-            flags = FileFlags::Elf { os_abi: elf::ELFOSABI_NONE, abi_version: 0, e_flags };
+            flags = FileFlags::Elf {
+                os_abi: elf::ELFOSABI_NONE,
+                abi_version: 0,
+                e_flags,
+            };
             match target.pointer_bytes() {
                 4 => Architecture::Riscv32,
                 _ => Architecture::Riscv64,
@@ -227,7 +270,10 @@ fn empty_object(target: &Target) -> Result<Object<'static>, BackendError> {
         }
         other => {
             let message = format!("no object format for architecture {other}");
-            return Err(BackendError::Format { file: "data object".into(), message });
+            return Err(BackendError::Format {
+                file: "data object".into(),
+                message,
+            });
         }
     };
     let mut object = Object::new(format, architecture, Endianness::Little);

@@ -5,7 +5,12 @@
 /// Arguments for a C compiler driver that link `archive` into the shared library `output`.
 ///
 /// `-z defs` makes a missing symbol an error now rather than when the library is loaded.
-pub fn link_arguments(name: &str, archive: &str, output: &str, libm_calls: &[String]) -> Vec<String> {
+pub fn link_arguments(
+    name: &str,
+    archive: &str,
+    output: &str,
+    libm_calls: &[String],
+) -> Vec<String> {
     let mut arguments: Vec<String> = vec![
         "-shared".into(),
         "-nostartfiles".into(),

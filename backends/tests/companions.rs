@@ -14,7 +14,9 @@ use support::run_on::{all_targets, c_compiler, link_static, title};
 fn program(name: &str, factors: &[f32]) -> Program {
     let mut program = empty(name, factors.len());
     program.levels[0].name = "Very Sparse".into();
-    program.inputs.extend([port("input.1", &[1, 3]), port("type", &[3])]);
+    program
+        .inputs
+        .extend([port("input.1", &[1, 3]), port("type", &[3])]);
     program.outputs.push(port("out/0*/", &[3, 1]));
     program.arena_bytes = 10;
     let factors_id = program.add_data(floats("factors", Section::Weights, factors));
@@ -42,7 +44,10 @@ fn program(name: &str, factors: &[f32]) -> Program {
 /// Two models in one folder, with kernels and data of the same names.
 fn two_models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for (name, factors) in [("first", [1.0, 2.0].as_slice()), ("second", [10.0, 20.0, 30.0].as_slice())] {
+    for (name, factors) in [
+        ("first", [1.0, 2.0].as_slice()),
+        ("second", [10.0, 20.0, 30.0].as_slice()),
+    ] {
         write_files(&build(&program(name, factors), &host()), folder.path());
     }
     folder
@@ -90,13 +95,11 @@ const PRINTED: &str = "5 7 9\n150 210 270\nfirst type 2 0\n";
 fn compile_and_run(folder: &Path, compiler: &str, source: &str, options: &[&str]) -> String {
     std::fs::write(folder.join(source), TWO_MODELS).unwrap();
     let warnings = ["-pedantic", "-Wall", "-Wextra", "-Werror", "-Wconversion"];
-    run(Command::new(compiler).args(warnings).args(options).current_dir(folder).args([
-        source,
-        "libfirst.a",
-        "libsecond.a",
-        "-o",
-        "two",
-    ]));
+    run(Command::new(compiler)
+        .args(warnings)
+        .args(options)
+        .current_dir(folder)
+        .args([source, "libfirst.a", "libsecond.a", "-o", "two"]));
     run(&mut Command::new(folder.join("two")))
 }
 
@@ -104,11 +107,17 @@ fn compile_and_run(folder: &Path, compiler: &str, source: &str, options: &[&str]
 fn two_models_in_one_c_program() {
     let folder = two_models();
     for standard in ["-std=c11", "-std=c17"] {
-        assert_eq!(compile_and_run(folder.path(), "cc", "two.c", &[standard]), PRINTED);
+        assert_eq!(
+            compile_and_run(folder.path(), "cc", "two.c", &[standard]),
+            PRINTED
+        );
     }
     // A program whose address is fixed, and one without any executable-stack warning.
     let options = ["-std=c11", "-no-pie", "-Wl,--fatal-warnings"];
-    assert_eq!(compile_and_run(folder.path(), "cc", "two.c", &options), PRINTED);
+    assert_eq!(
+        compile_and_run(folder.path(), "cc", "two.c", &options),
+        PRINTED
+    );
 }
 
 #[test]
@@ -119,7 +128,10 @@ fn two_models_in_one_cpp_program() {
     }
     let folder = two_models();
     for standard in ["-std=c++11", "-std=c++20"] {
-        assert_eq!(compile_and_run(folder.path(), "c++", "two.cpp", &[standard]), PRINTED);
+        assert_eq!(
+            compile_and_run(folder.path(), "c++", "two.cpp", &[standard]),
+            PRINTED
+        );
     }
 }
 
@@ -127,7 +139,11 @@ fn two_models_in_one_cpp_program() {
 fn every_target_links_with_its_own_compiler() {
     for target in all_targets() {
         let Some(compiler) = c_compiler(&target) else {
-            println!("skipped: {}: no {}", title(&target), target.spec().c_compiler);
+            println!(
+                "skipped: {}: no {}",
+                title(&target),
+                target.spec().c_compiler
+            );
             continue;
         };
         let library = build(&program("first", &[1.0, 2.0]), &target);
@@ -187,10 +203,16 @@ fn cmake_finds_the_library() {
     std::fs::write(folder.path().join("CMakeLists.txt"), lists).unwrap();
     std::fs::write(folder.path().join("two.c"), TWO_MODELS).unwrap();
     for arguments in [["-S", ".", "-B", "build"].as_slice(), &["--build", "build"]] {
-        let output = Command::new("cmake").args(arguments).current_dir(folder.path()).output();
+        let output = Command::new("cmake")
+            .args(arguments)
+            .current_dir(folder.path())
+            .output();
         assert!(output.unwrap().status.success());
     }
-    assert_eq!(run(&mut Command::new(folder.path().join("build/two"))), PRINTED);
+    assert_eq!(
+        run(&mut Command::new(folder.path().join("build/two"))),
+        PRINTED
+    );
 }
 
 #[test]
@@ -204,7 +226,11 @@ fn pkg_config_finds_the_library() {
         println!("skipped: pkg-config: not installed");
         return;
     };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let flags = String::from_utf8(output.stdout).unwrap();
     std::fs::write(folder.path().join("two.c"), TWO_MODELS).unwrap();
     run(Command::new("cc")
@@ -221,7 +247,16 @@ fn the_manifest_has_its_documented_keys() {
     let text = std::str::from_utf8(&file.bytes).unwrap();
     assert_eq!(Manifest::from_json(text).unwrap(), library.manifest);
     let json: serde_json::Value = serde_json::from_str(text).unwrap();
-    for key in ["name", "abi", "target", "cpu", "backend", "state_bytes", "inputs", "outputs"] {
+    for key in [
+        "name",
+        "abi",
+        "target",
+        "cpu",
+        "backend",
+        "state_bytes",
+        "inputs",
+        "outputs",
+    ] {
         assert!(!json[key].is_null(), "{key}");
     }
     assert_eq!(json["inputs"][0]["name"], "input.1");
@@ -232,7 +267,14 @@ fn the_manifest_has_its_documented_keys() {
     }
     let level = &json["levels"][1];
     assert_eq!(level["level"], 1);
-    for key in ["name", "density", "macs", "weight_bytes", "predicted_cycles"] {
+    for key in [
+        "name",
+        "density",
+        "macs",
+        "weight_bytes",
+        "predicted_cycles",
+    ] {
         assert!(!level[key].is_null(), "{key}");
     }
+    assert!(json["layers"].is_array());
 }

@@ -43,7 +43,12 @@ fn scale() -> Program {
     for (level, steps) in program.steps.iter_mut().enumerate() {
         let factor = Argument::Address(Symbol::Data(factors, 4 * level as u64));
         for (kernel, arguments, node) in [(copy, vec![], "copy"), (multiply, vec![factor], "mul")] {
-            steps.push(Step { kernel, arguments, n_tasks: 8, node: node.into() });
+            steps.push(Step {
+                kernel,
+                arguments,
+                n_tasks: 8,
+                node: node.into(),
+            });
         }
     }
     program
@@ -76,10 +81,29 @@ fn levels_change_what_runs() {
     }
 }
 
+/// The ABIs of x86-64 and aarch64 leave the upper half of a register with a 32-bit argument
+/// undefined.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn only_32_bits_of_a_level_count() {
+    let loaded = Loaded::new(&scale());
+    // SAFETY: the callee reads the lower half of the register; this is a caller with garbage in the
+    // upper one.
+    let set_level: unsafe extern "C" fn(*mut c_void, u64) -> i32 =
+        unsafe { std::mem::transmute(loaded.model.set_level) };
+    assert_eq!(
+        unsafe { set_level(loaded.state, 0xdead_beef_0000_0001) },
+        status(Status::Ok)
+    );
+    assert_eq!(unsafe { (loaded.model.level)(loaded.state) }, 1);
+}
+
 #[test]
 fn init_checks_the_memory() {
     let loaded = Loaded::new(&scale());
-    let Model { init, state_bytes, .. } = *loaded.model;
+    let Model {
+        init, state_bytes, ..
+    } = *loaded.model;
     let bytes = state_bytes as usize;
     let mut memory = vec![Line::default(); bytes / 64 + 1];
     let start: *mut c_void = memory.as_mut_ptr().cast();
@@ -89,7 +113,10 @@ fn init_checks_the_memory() {
     // SAFETY: `memory` is as large as every call says, or the call must not touch it.
     unsafe {
         assert_eq!(init(null, bytes, out), status(Status::BadPointer));
-        assert_eq!(init(start, bytes, std::ptr::null_mut()), status(Status::BadPointer));
+        assert_eq!(
+            init(start, bytes, std::ptr::null_mut()),
+            status(Status::BadPointer)
+        );
         assert_eq!(init(start, bytes - 1, out), status(Status::BadMemory));
         assert_eq!(init(start, 0, out), status(Status::BadMemory));
         for shift in [1, 4, 8, 32] {
@@ -107,7 +134,13 @@ fn init_checks_the_memory() {
 #[test]
 fn calls_check_their_pointers() {
     let loaded = Loaded::new(&scale());
-    let Model { init: _, set_level, level, run, .. } = *loaded.model;
+    let Model {
+        init: _,
+        set_level,
+        level,
+        run,
+        ..
+    } = *loaded.model;
     let state = loaded.state;
     let mut raw = vec![Line::default(); 64];
     let raw: *mut c_void = raw.as_mut_ptr().cast();
@@ -122,15 +155,25 @@ fn calls_check_their_pointers() {
     unsafe {
         assert_eq!(set_level(null, 0), status(Status::BadPointer));
         assert_eq!(set_level(raw, 0), status(Status::BadMemory), "no magic");
-        assert_eq!(set_level(state.byte_add(4), 0), status(Status::BadMemory), "misaligned");
+        assert_eq!(
+            set_level(state.byte_add(4), 0),
+            status(Status::BadMemory),
+            "misaligned"
+        );
         assert_eq!(level(null), u32::MAX);
         assert_eq!(level(raw), u32::MAX);
         assert_eq!(level(state.byte_add(4)), u32::MAX);
         assert_eq!(run(null, i, o), status(Status::BadPointer));
         assert_eq!(run(state, std::ptr::null(), o), status(Status::BadPointer));
         assert_eq!(run(state, i, std::ptr::null()), status(Status::BadPointer));
-        assert_eq!(run(state, no_inputs.as_ptr(), o), status(Status::BadPointer));
-        assert_eq!(run(state, i, no_outputs.as_ptr()), status(Status::BadPointer));
+        assert_eq!(
+            run(state, no_inputs.as_ptr(), o),
+            status(Status::BadPointer)
+        );
+        assert_eq!(
+            run(state, i, no_outputs.as_ptr()),
+            status(Status::BadPointer)
+        );
         assert_eq!(run(raw, i, o), status(Status::BadMemory));
         assert_eq!(run(state.byte_add(8), i, o), status(Status::BadMemory));
         assert_eq!(y, [0.0; 8], "nothing ran");
@@ -208,7 +251,15 @@ fn the_descriptor_describes() {
     assert_eq!(text(model.name), "scale");
     assert_eq!(text(model.backend), "cranelift");
     assert_eq!(text(model.cpu), "native");
-    assert_eq!([model.n_levels, model.n_inputs, model.n_outputs, model.n_steps], [3, 1, 1, 2]);
+    assert_eq!(
+        [
+            model.n_levels,
+            model.n_inputs,
+            model.n_outputs,
+            model.n_steps
+        ],
+        [3, 1, 1, 2]
+    );
     assert_eq!(model.state_bytes % STATE_ALIGN as u64, 0);
     assert_eq!(model.arena_offset % STATE_ALIGN as u64, 0);
     assert!(model.state_bytes >= model.arena_offset + program.arena_bytes);
@@ -224,22 +275,34 @@ fn the_descriptor_describes() {
             std::slice::from_raw_parts(model.inputs, 1),
         )
     };
-    assert_eq!(levels.iter().map(|l| text(l.name)).collect::<Vec<_>>(), ["L0", "L1", "L2"]);
+    assert_eq!(
+        levels.iter().map(|l| text(l.name)).collect::<Vec<_>>(),
+        ["L0", "L1", "L2"]
+    );
     assert_eq!(levels[1].macs, 200);
     assert_eq!(text(inputs[0].name), "x");
     assert_eq!(inputs[0].bytes, 32);
-    assert_eq!(unsafe { std::slice::from_raw_parts(inputs[0].shape, inputs[0].rank as usize) }, [2, 4]);
+    assert_eq!(
+        unsafe { std::slice::from_raw_parts(inputs[0].shape, inputs[0].rank as usize) },
+        [2, 4]
+    );
     for level in levels {
         let steps = unsafe { std::slice::from_raw_parts(level.steps, 2) };
-        assert_eq!(steps.iter().map(|s| text(s.node)).collect::<Vec<_>>(), ["copy", "mul"]);
+        assert_eq!(
+            steps.iter().map(|s| text(s.node)).collect::<Vec<_>>(),
+            ["copy", "mul"]
+        );
         assert!(steps.iter().all(|s| s.n_tasks == 8));
     }
     // A driver of its own: the steps of a level, tasks one by one and backwards.
     let steps = unsafe { std::slice::from_raw_parts(levels[1].steps, 2) };
     let mut arena = [0f32; 8];
     let mut y = [0f32; 8];
-    let bases: [*mut c_void; 3] =
-        [arena.as_mut_ptr().cast(), X.as_ptr() as *mut c_void, y.as_mut_ptr().cast()];
+    let bases: [*mut c_void; 3] = [
+        arena.as_mut_ptr().cast(),
+        X.as_ptr() as *mut c_void,
+        y.as_mut_ptr().cast(),
+    ];
     for step in steps {
         for task in (0..step.n_tasks).rev() {
             // SAFETY: the bases are arena, inputs and outputs of this model.

@@ -36,14 +36,19 @@ impl CompiledFolder {
             Diagnostic::error("cannot-read", message).at_file(&file)
         })?;
         let manifest = Manifest::from_json(&text).map_err(|error| {
-            Diagnostic::error("bad-manifest", format!("not a manifest of condensec: {error}"))
-                .at_file(&file)
-                .with_help("compile the model again")
+            Diagnostic::error(
+                "bad-manifest",
+                format!("not a manifest of condensec: {error}"),
+            )
+            .at_file(&file)
+            .with_help("compile the model again")
         })?;
         let archive = manifest_path.with_file_name(format!("lib{}.a", manifest.name));
         if !archive.is_file() {
             let message = format!("there is no {} beside the manifest", archive.display());
-            return Err(Diagnostic::error("not-a-library", message).at_file(&file).into());
+            return Err(Diagnostic::error("not-a-library", message)
+                .at_file(&file)
+                .into());
         }
         Ok(CompiledFolder { archive, manifest })
     }
@@ -53,13 +58,25 @@ impl CompiledFolder {
     /// # Errors
     /// `target-not-host`, with what is missing.
     pub fn check_runs_here(&self) -> Result<(), Failure> {
-        let Manifest { name, target, cpu, features, .. } = &self.manifest;
+        let Manifest {
+            name,
+            target,
+            cpu,
+            features,
+            ..
+        } = &self.manifest;
         let refuse = |why: String| {
-            Diagnostic::error("target-not-host", format!("{name} is compiled for {target}; {why}"))
-                .at_file(self.archive.display().to_string())
-                .with_help("compile the model for this machine: leave out --target, or --target host")
+            Diagnostic::error(
+                "target-not-host",
+                format!("{name} is compiled for {target}; {why}"),
+            )
+            .at_file(self.archive.display().to_string())
+            .with_help("compile the model for this machine: leave out --target, or --target host")
         };
-        let signed: Vec<String> = features.iter().map(|feature| format!("+{feature}")).collect();
+        let signed: Vec<String> = features
+            .iter()
+            .map(|feature| format!("+{feature}"))
+            .collect();
         // A CPU name that this machine cannot know (`native` of another one) says nothing that its features do not.
         let known = targets::resolve(target, Some(cpu), &signed)
             .or_else(|_| targets::resolve(target, None, &signed));
@@ -67,7 +84,10 @@ impl CompiledFolder {
             Ok(known) if known.is_host() => Ok(()),
             Ok(known) if is_host_architecture(&known) => {
                 let features = features.join(", ");
-                Err(refuse(format!("this machine lacks some of its features ({features})")).into())
+                Err(refuse(format!(
+                    "this machine lacks some of its features ({features})"
+                ))
+                .into())
             }
             _ => {
                 let here = std::env::consts::ARCH;
@@ -86,7 +106,10 @@ fn find_manifest(dir: &Path) -> Result<PathBuf, Failure> {
     })?;
     let mut found: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .filter(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             dir.join(format!("lib{name}.a")).is_file()
@@ -104,8 +127,10 @@ fn find_manifest(dir: &Path) -> Result<PathBuf, Failure> {
         .with_help("compile one: condensec MODEL -o DIR")
         .into()),
         [first, ..] => {
-            let names: Vec<String> =
-                found.iter().map(|path| path.display().to_string()).collect();
+            let names: Vec<String> = found
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
             let message = format!("{folder} holds {} compiled models", found.len());
             Err(Diagnostic::error("several-libraries", message)
                 .at_file(&folder)

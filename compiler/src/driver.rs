@@ -9,7 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use condensec_backends::{Backend, BackendError, Library, LibraryOptions, Target, Texts, build_library};
+use condensec_backends::{
+    Backend, BackendError, Library, LibraryOptions, Target, Texts, build_library,
+};
 use condensec_ir::kernel::Program;
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::verify::verify_graph;
@@ -109,7 +111,11 @@ pub fn compile(
     let (graph, program) = plan(graph, &source.path, settings, observer)?;
     // Machine code, tables, archive, header, manifest.
     let library = generate_code(&program, settings, observer)?;
-    Ok(Compiled { graph, program, library })
+    Ok(Compiled {
+        graph,
+        program,
+        library,
+    })
 }
 
 /// From a path to a verified graph.
@@ -147,7 +153,9 @@ pub fn plan(
     let graph = run_passes(graph, &target, observer);
     // Kernels for every op and level, memory, tables.
     let name = settings.name.clone().unwrap_or_else(|| model_name(path));
-    let program = staged(LOWER, observer, |_| Ok(lower::lower(&graph, &name, &target)?))?;
+    let program = staged(LOWER, observer, |_| {
+        Ok(lower::lower(&graph, &name, &target)?)
+    })?;
     observer.program(&program);
     Ok((graph, program))
 }
@@ -173,7 +181,9 @@ fn generate_code(
     observer: &mut dyn Observer,
 ) -> Result<Library, Failure> {
     staged("generate-code", observer, |_| {
-        let options = LibraryOptions { texts: settings.texts, ..Default::default() };
+        let options = LibraryOptions {
+            texts: settings.texts,
+        };
         build_library(program, &settings.target, settings.backend, &options).map_err(refused)
     })
 }
@@ -211,9 +221,11 @@ fn is_text(path: &Path) -> bool {
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let file = path.display().to_string();
     if path.as_os_str() == "-" {
-        return Err(Diagnostic::error("file-not-found", "nothing is read from standard input")
-            .with_help("give the name of a file; ./- is the file called -")
-            .into());
+        return Err(
+            Diagnostic::error("file-not-found", "nothing is read from standard input")
+                .with_help("give the name of a file; ./- is the file called -")
+                .into(),
+        );
     }
     let not_a_file = |what: &str| {
         Diagnostic::error("not-a-file", format!("{file} is {what}, expected a file")).at_file(&file)
@@ -233,11 +245,16 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
         io::ErrorKind::NotFound => {
             Diagnostic::error("file-not-found", format!("there is no file {file}")).at_file(&file)
         }
-        _ => Diagnostic::error("cannot-read", format!("cannot read {file}: {}", describe(&error)))
-            .at_file(&file),
+        _ => Diagnostic::error(
+            "cannot-read",
+            format!("cannot read {file}: {}", describe(&error)),
+        )
+        .at_file(&file),
     })??;
     if bytes.is_empty() {
-        return Err(Diagnostic::error("empty-file", format!("{file} is empty")).at_file(&file).into());
+        return Err(Diagnostic::error("empty-file", format!("{file} is empty"))
+            .at_file(&file)
+            .into());
     }
     Ok(bytes)
 }
@@ -246,7 +263,11 @@ fn parse_text(bytes: &[u8], source: &Source) -> Result<Graph, Failure> {
     let file = source.path.display().to_string();
     let at_file = |diagnostics: Vec<Diagnostic>| -> Failure {
         let at_file = |diagnostic: Diagnostic| diagnostic.at_file(&file);
-        diagnostics.into_iter().map(at_file).collect::<Vec<_>>().into()
+        diagnostics
+            .into_iter()
+            .map(at_file)
+            .collect::<Vec<_>>()
+            .into()
     };
     if source.masks.is_some() || !source.input_shapes.is_empty() {
         let message = "a graph in text form has its own masks and shapes";
@@ -279,7 +300,9 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<ModelProto, Failure> {
         let diagnostic = Diagnostic::error(code, error.to_string()).at_file(&file);
         match looks_like(bytes) {
             Some(other) => diagnostic.with_note(format!("the file looks like {other}")),
-            None => diagnostic.with_help("models are ONNX files (.onnx) or graphs in text form (.cir)"),
+            None => {
+                diagnostic.with_help("models are ONNX files (.onnx) or graphs in text form (.cir)")
+            }
         }
         .into()
     })
@@ -288,9 +311,15 @@ pub fn decode(bytes: &[u8], path: &Path) -> Result<ModelProto, Failure> {
 /// Names what people hand over by mistake.
 fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     const STARTS: &[(&[u8], &str)] = &[
-        (b"PK\x03\x04", "a zip archive, e.g. a PyTorch checkpoint or .npz"),
+        (
+            b"PK\x03\x04",
+            "a zip archive, e.g. a PyTorch checkpoint or .npz",
+        ),
         (b"\x89HDF", "an HDF5 file, e.g. a Keras model"),
-        (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"),
+        (
+            b"version https://git-lfs",
+            "a Git LFS pointer; fetch the file itself with git lfs pull",
+        ),
         (b"<!DOCTYPE", "a web page; the download failed"),
         (b"<html", "a web page; the download failed"),
         (b"\x1f\x8b", "a gzip file; unpack it first"),
@@ -300,7 +329,10 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     if bytes.get(4..8) == Some(b"TFL3") {
         return Some("a TensorFlow Lite model; convert it with tf2onnx");
     }
-    STARTS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, what)| *what)
+    STARTS
+        .iter()
+        .find(|(start, _)| bytes.starts_with(start))
+        .map(|(_, what)| *what)
 }
 
 fn import(
@@ -312,13 +344,20 @@ fn import(
     load_external_data(&mut model, &source.path)?;
     // Level data in a file of its own.
     let sidecar = match &source.masks {
-        Some(path) => Some(MaskFile::new(path.display().to_string(), read_arrays(path)?)),
+        Some(path) => Some(MaskFile::new(
+            path.display().to_string(),
+            read_arrays(path)?,
+        )),
         None => None,
     };
     let mut input_shapes = fill_open_shapes(&model, &source.given_shapes);
     // The user's word comes last, where it counts.
     input_shapes.extend(source.input_shapes.iter().cloned());
-    let options = ImportOptions { name: Some(model_name(&source.path)), input_shapes, sidecar };
+    let options = ImportOptions {
+        name: Some(model_name(&source.path)),
+        input_shapes,
+        sidecar,
+    };
     let imported = import_model(&model, &options).map_err(Failure)?;
     for diagnostic in &imported.diagnostics {
         observer.diagnostic(diagnostic);
@@ -338,7 +377,9 @@ pub fn load_external_data(model: &mut ModelProto, path: &Path) -> Result<(), Fai
     };
     resolve_external(model, folder).map_err(|error| {
         let file = path.display().to_string();
-        Diagnostic::error("external-data", error_text(&error)).at_file(file).into()
+        Diagnostic::error("external-data", error_text(&error))
+            .at_file(file)
+            .into()
     })
 }
 

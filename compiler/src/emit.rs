@@ -60,7 +60,10 @@ impl FromStr for EmitArg {
         for name in names.split(',').filter(|name| !name.is_empty()) {
             let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == name) else {
                 let known: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
-                return Err(format!("there is no kind {name}, only {}", known.join(", ")));
+                return Err(format!(
+                    "there is no kind {name}, only {}",
+                    known.join(", ")
+                ));
             };
             if !kinds.contains(kind) {
                 kinds.push(*kind);
@@ -92,7 +95,10 @@ impl EmitArg {
         match self.kinds.iter().find(needs_llvm) {
             None => Ok(()),
             Some(kind) => {
-                let (name, _) = KINDS.iter().find(|(_, k)| k == kind).expect("KINDS has all");
+                let (name, _) = KINDS
+                    .iter()
+                    .find(|(_, k)| k == kind)
+                    .expect("KINDS has all");
                 let backend = settings.backend.name();
                 let message = format!("the back end {backend} has no {name}");
                 Err(Diagnostic::error("not-in-this-build", message)
@@ -125,7 +131,7 @@ pub fn files(
             EmitKind::GraphIr => files.push(text("graph.cir", print_graph(&compiled.graph))),
             EmitKind::KernelIr => files.push(text("kernel.cir", kernel_ir(compiled))),
             EmitKind::Lib => files.extend(library.files.iter().cloned()),
-            EmitKind::Obj => files.extend(library.objects.iter().cloned()),
+            EmitKind::Obj => files.push(library.object.clone()),
             EmitKind::Shared => files.push(shared_library(compiled, settings)?),
             EmitKind::LlvmIr | EmitKind::Mlir => unreachable!("`check` refuses them"),
         }
@@ -135,12 +141,18 @@ pub fn files(
 
 fn assembly(compiled: &Compiled) -> String {
     let kernels = compiled.library.kernels.iter();
-    kernels.map(|kernel| format!("{}:\n{}\n", kernel.name, kernel.assembly)).collect()
+    kernels
+        .map(|kernel| format!("{}:\n{}\n", kernel.name, kernel.assembly))
+        .collect()
 }
 
 fn kernel_ir(compiled: &Compiled) -> String {
-    let functions: Vec<String> =
-        compiled.program.functions.iter().map(kernel::print_function).collect();
+    let functions: Vec<String> = compiled
+        .program
+        .functions
+        .iter()
+        .map(kernel::print_function)
+        .collect();
     functions.join("\n")
 }
 
@@ -151,7 +163,13 @@ fn shared_library(compiled: &Compiled, settings: &Settings) -> Result<LibraryFil
     let archive = linker::write_archive(folder.path(), library)?;
     let output = folder.path().join(&name);
     let compiler = linker::compiler_for(&settings.target);
-    linker::link_shared(&library.name, &archive, &output, compiler, &library.libm_calls)?;
+    linker::link_shared(
+        &library.name,
+        &archive,
+        &output,
+        compiler,
+        &library.libm_calls,
+    )?;
     let bytes = std::fs::read(&output).map_err(|error| linker::temporary_failed(&error))?;
     Ok(LibraryFile { name, bytes })
 }
@@ -164,11 +182,17 @@ mod tests {
     fn kinds_add_to_the_library_or_replace_it() {
         let kinds = |text: &str| text.parse::<EmitArg>().unwrap().kinds;
         assert_eq!(kinds(""), [EmitKind::Lib]);
-        assert_eq!(kinds("asm,obj,asm"), [EmitKind::Lib, EmitKind::Asm, EmitKind::Obj]);
+        assert_eq!(
+            kinds("asm,obj,asm"),
+            [EmitKind::Lib, EmitKind::Asm, EmitKind::Obj]
+        );
         assert_eq!(kinds("=asm"), [EmitKind::Asm]);
         assert!("=".parse::<EmitArg>().is_err());
         let error = "asm,exe".parse::<EmitArg>().unwrap_err();
-        assert!(error.starts_with("there is no kind exe, only asm, graph-ir"), "{error}");
+        assert!(
+            error.starts_with("there is no kind exe, only asm, graph-ir"),
+            "{error}"
+        );
         assert!(KINDS.is_sorted_by_key(|(name, _)| name));
     }
 }

@@ -26,7 +26,10 @@ pub struct Engine {
     model: &'static Model,
     state: *mut c_void,
     /// The state's memory; it never moves.
-    _memory: Box<[Line]>,
+    _memory: Vec<Line>,
+    /// Arguments of a run, kept so that a run allocates nothing.
+    input_pointers: Vec<*const c_void>,
+    output_pointers: Vec<*mut c_void>,
     /// Dropped last: everything above points into it.
     _code: libloading::Library,
 }
@@ -111,8 +114,9 @@ impl Engine {
         let code = unsafe { libloading::Library::new(path) }.map_err(failed)?;
         // SAFETY: `<name>_model` is declared so in the header that lies beside every library.
         let model = unsafe {
-            let find: libloading::Symbol<'_, unsafe extern "C" fn() -> *const Model> =
-                code.get(format!("{name}_model").as_bytes()).map_err(failed)?;
+            let find: libloading::Symbol<'_, unsafe extern "C" fn() -> *const Model> = code
+                .get(format!("{name}_model").as_bytes())
+                .map_err(failed)?;
             find()
         };
         // SAFETY: the descriptor begins with two u32 in every version, and is constant while `code` is loaded;
@@ -139,11 +143,15 @@ impl Engine {
         let n_lines = usize::try_from(model.state_bytes)
             .expect("the state fits the address space")
             .div_ceil(size_of::<Line>());
-        let mut memory = vec![Line([0; abi::STATE_ALIGN]); n_lines].into_boxed_slice();
+        let mut memory = state_memory(name, n_lines)?;
         let mut state = ptr::null_mut();
         // SAFETY: `memory` is aligned, as large as stated, and lives as long as the engine.
         let status = unsafe {
-            (model.init)(memory.as_mut_ptr().cast(), size_of_val(&*memory), &raw mut state)
+            (model.init)(
+                memory.as_mut_ptr().cast(),
+                size_of_val(&memory[..]),
+                &raw mut state,
+            )
         };
         check_status(status, "init")?;
         // SAFETY: a descriptor's arrays have the lengths it gives, its strings end with a zero byte.
@@ -162,6 +170,8 @@ impl Engine {
             model,
             state,
             _memory: memory,
+            input_pointers: Vec::new(),
+            output_pointers: Vec::new(),
             _code: code,
         })
     }
@@ -203,7 +213,10 @@ impl Engine {
             status if status == Status::Ok as i32 => Ok(()),
             _ => Err(Diagnostic::error(
                 "bad-level",
-                format!("level {level} does not exist, the model has {}", self.levels.len()),
+                format!(
+                    "level {level} does not exist, the model has {}",
+                    self.levels.len()
+                ),
             )
             .into()),
         }
@@ -214,8 +227,11 @@ impl Engine {
     /// # Errors
     /// Number or lengths of the inputs differ from [`Engine::inputs`].
     pub fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>, Failure> {
-        let mut outputs: Vec<Vec<f32>> =
-            self.outputs.iter().map(|port| vec![0.0; port.n_elems()]).collect();
+        let mut outputs: Vec<Vec<f32>> = self
+            .outputs
+            .iter()
+            .map(|port| vec![0.0; port.n_elems()])
+            .collect();
         self.run_into(inputs, &mut outputs)?;
         Ok(outputs)
     }
@@ -225,16 +241,44 @@ impl Engine {
     /// # Errors
     /// Number or lengths of inputs or outputs differ from the model's.
     pub fn run_into(&mut self, inputs: &[&[f32]], outputs: &mut [Vec<f32>]) -> Result<(), Failure> {
-        check_lengths("input", &self.inputs, inputs.iter().map(|input| input.len()))?;
+        check_lengths(
+            "input",
+            &self.inputs,
+            inputs.iter().map(|input| input.len()),
+        )?;
         check_lengths("output", &self.outputs, outputs.iter().map(Vec::len))?;
-        let inputs: Vec<*const c_void> = inputs.iter().map(|input| input.as_ptr().cast()).collect();
-        let outputs: Vec<*mut c_void> =
-            outputs.iter_mut().map(|output| output.as_mut_ptr().cast()).collect();
+        self.input_pointers.clear();
+        self.input_pointers
+            .extend(inputs.iter().map(|input| input.as_ptr().cast::<c_void>()));
+        self.output_pointers.clear();
+        self.output_pointers.extend(
+            outputs
+                .iter_mut()
+                .map(|output| output.as_mut_ptr().cast::<c_void>()),
+        );
         // SAFETY: `state` as in `level`; both arrays have an entry for every port, each of them leads to as many
         // elements as the port has (checked above), and nothing else refers to the outputs.
-        let status = unsafe { (self.model.run)(self.state, inputs.as_ptr(), outputs.as_ptr()) };
+        let status = unsafe {
+            (self.model.run)(
+                self.state,
+                self.input_pointers.as_ptr(),
+                self.output_pointers.as_ptr(),
+            )
+        };
         check_status(status, "run")
     }
+}
+
+/// Memory for a state, zeroed.
+fn state_memory(name: &str, n_lines: usize) -> Result<Vec<Line>, Failure> {
+    let mut memory = Vec::new();
+    if memory.try_reserve_exact(n_lines).is_err() {
+        let n_bytes = n_lines * size_of::<Line>();
+        let message = format!("{name} needs {n_bytes} bytes of memory, more than there is");
+        return Err(Diagnostic::error("out-of-memory", message).into());
+    }
+    memory.resize(n_lines, Line([0; abi::STATE_ALIGN]));
+    Ok(memory)
 }
 
 /// A refusal here means that descriptor and entry points contradict each other.
@@ -255,14 +299,22 @@ fn check_lengths(
     found: impl ExactSizeIterator<Item = usize>,
 ) -> Result<(), Failure> {
     if found.len() != ports.len() {
-        let message = format!("{} {what}s given, the model has {}", found.len(), ports.len());
+        let message = format!(
+            "{} {what}s given, the model has {}",
+            found.len(),
+            ports.len()
+        );
         return Err(Diagnostic::error("wrong-shape", message).into());
     }
     for (port, n_elems) in ports.iter().zip(found) {
         if n_elems != port.n_elems() {
-            let message =
-                format!("{n_elems} elements for {what} {:?} of shape {:?}", port.name, port.shape);
-            return Err(Diagnostic::error("wrong-shape", message).at_tensor(&port.name).into());
+            let message = format!(
+                "{n_elems} elements for {what} {:?} of shape {:?}",
+                port.name, port.shape
+            );
+            return Err(Diagnostic::error("wrong-shape", message)
+                .at_tensor(&port.name)
+                .into());
         }
     }
     Ok(())
@@ -272,7 +324,9 @@ fn check_lengths(
 /// `first` leads to `n` entries, or `n` is 0.
 unsafe fn read_array<T, U>(first: *const T, n: u32, read: unsafe fn(&T) -> U) -> Vec<U> {
     // SAFETY: the caller's.
-    (0..n as usize).map(|i| unsafe { read(&*first.add(i)) }).collect()
+    (0..n as usize)
+        .map(|i| unsafe { read(&*first.add(i)) })
+        .collect()
 }
 
 /// # Safety
@@ -306,5 +360,7 @@ unsafe fn size(size: &u64) -> usize {
 /// `text` ends with a zero byte.
 unsafe fn text(text: *const c_char) -> String {
     // SAFETY: the caller's.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }

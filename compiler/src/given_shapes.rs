@@ -13,7 +13,9 @@ pub(crate) fn fill_open_shapes(
     model: &ModelProto,
     given: &[(String, Vec<usize>)],
 ) -> Vec<(String, Vec<usize>)> {
-    let Some(graph) = &model.graph else { return Vec::new() };
+    let Some(graph) = &model.graph else {
+        return Vec::new();
+    };
     let find = |name: &str| given.iter().find(|(found, _)| found == name);
     let inputs = real_inputs(graph);
     let filled = inputs.iter().enumerate().filter_map(|(index, input)| {
@@ -28,17 +30,35 @@ pub(crate) fn fill_open_shapes(
 
 /// Inputs that a caller gives: those that are no initializers.
 fn real_inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
-    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
-    let constants: HashSet<&str> =
-        graph.initializer.iter().chain(sparse).map(|tensor| tensor.name()).collect();
-    graph.input.iter().filter(|input| !constants.contains(input.name())).collect()
+    let sparse = graph
+        .sparse_initializer
+        .iter()
+        .filter_map(|tensor| tensor.values.as_ref());
+    let constants: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .chain(sparse)
+        .map(|tensor| tensor.name())
+        .collect();
+    graph
+        .input
+        .iter()
+        .filter(|input| !constants.contains(input.name()))
+        .collect()
 }
 
 /// Whether `shape` agrees with what the file fixes of `input`, and the file leaves something open.
 fn is_choice(input: &ValueInfoProto, shape: &[usize]) -> bool {
-    let value = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref());
-    let Some(TypeValue::TensorType(tensor)) = value else { return false };
-    let Some(dims) = tensor.shape.as_ref().map(|shape| &shape.dim) else { return true };
+    let value = input
+        .r#type
+        .as_ref()
+        .and_then(|r#type| r#type.value.as_ref());
+    let Some(TypeValue::TensorType(tensor)) = value else {
+        return false;
+    };
+    let Some(dims) = tensor.shape.as_ref().map(|shape| &shape.dim) else {
+        return true;
+    };
     let fixed = |dim: &Option<Extent>| match dim {
         Some(Extent::DimValue(size)) => Some(*size),
         _ => None,
@@ -68,12 +88,17 @@ mod tests {
             initializer: vec![TensorProto::from_f32("w", &[1], &[0.0])],
             ..Default::default()
         };
-        ModelProto { graph: Some(graph), ..Default::default() }
+        ModelProto {
+            graph: Some(graph),
+            ..Default::default()
+        }
     }
 
     fn filled(given: &[(&str, &[usize])]) -> Vec<(String, Vec<usize>)> {
-        let given: Vec<_> =
-            given.iter().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, shape)| (name.to_string(), shape.to_vec()))
+            .collect();
         fill_open_shapes(&model(), &given)
     }
 

@@ -44,7 +44,11 @@ pub fn link_shared(
     let said = String::from_utf8_lossy(&linked.stderr);
     let mut diagnostic = Diagnostic::error(
         "link-failed",
-        format!("{compiler} could not link {}: {}", archive.display(), linked.status),
+        format!(
+            "{compiler} could not link {}: {}",
+            archive.display(),
+            linked.status
+        ),
     );
     for line in said.lines().take(MAX_NOTES) {
         diagnostic = diagnostic.with_note(line);
@@ -90,7 +94,10 @@ pub fn temporary_folder() -> Result<TempDir, Failure> {
 
 /// What went wrong in a [`temporary_folder`].
 pub fn temporary_failed(error: &io::Error) -> Failure {
-    let message = format!("cannot write to the folder for temporary files: {}", describe(error));
+    let message = format!(
+        "cannot write to the folder for temporary files: {}",
+        describe(error)
+    );
     Diagnostic::error("output-not-written", message)
         .with_help("set TMPDIR to a folder with free space")
         .into()
@@ -103,12 +110,20 @@ fn not_found(compiler: &str, error: &io::Error) -> Failure {
             format!("there is no C compiler \"{compiler}\" to link a shared library with"),
         )
         .with_help(match compiler {
-            "cc" => "install one, e.g. the package gcc or clang; compiling a library needs none".into(),
-            _ => format!("install a cross compiler, on Debian the package {}", debian_package(compiler)),
+            "cc" => {
+                "install one, e.g. the package gcc or clang; compiling a library needs none".into()
+            }
+            _ => format!(
+                "install a cross compiler, on Debian the package {}",
+                debian_package(compiler)
+            ),
         }),
         _ => Diagnostic::error(
             "linker-not-found",
-            format!("the C compiler \"{compiler}\" does not start: {}", describe(error)),
+            format!(
+                "the C compiler \"{compiler}\" does not start: {}",
+                describe(error)
+            ),
         ),
     };
     diagnostic.into()
@@ -128,11 +143,19 @@ mod tests {
 
     #[test]
     fn a_missing_compiler_is_a_diagnostic_with_help() {
-        let Failure(diagnostics) =
-            link_shared("m", Path::new("libm.a"), Path::new("libm.so"), "no-such-linux-gnu-gcc", &[])
-                .unwrap_err();
+        let Failure(diagnostics) = link_shared(
+            "m",
+            Path::new("libm.a"),
+            Path::new("libm.so"),
+            "no-such-linux-gnu-gcc",
+            &[],
+        )
+        .unwrap_err();
         assert_eq!(diagnostics[0].code, "linker-not-found");
         let help = diagnostics[0].help.as_deref().unwrap();
-        assert!(help.ends_with("the package gcc-no-such-linux-gnu"), "{help}");
+        assert!(
+            help.ends_with("the package gcc-no-such-linux-gnu"),
+            "{help}"
+        );
     }
 }

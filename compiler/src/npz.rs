@@ -1,9 +1,10 @@
 //! NumPy archives in and out: the door to npyz, and its only user.
 //!
-//! Inputs, outputs, calibration data and mask sidecars travel as `.npz`. Whatever number type an array has,
-//! the compiler wants f32 or i64 of it; `uint8` keeps its own form, since a mask must be of that type and may be as
-//! large as the network. The files are not trusted: a header is checked before npyz multiplies its
-//! numbers or recurses into its brackets, and what an archive unpacks to is bounded.
+//! Inputs, outputs, calibration data and mask sidecars travel as `.npz`. Whatever number type an
+//! array has, the compiler wants f32 or i64 of it; `uint8` keeps its own form, since a mask must be
+//! of that type and may be as large as the network. The files are not trusted: a header is checked
+//! before npyz multiplies its numbers or recurses into its brackets, and what an archive unpacks to
+//! is bounded.
 
 use std::io::{Cursor, Read as _};
 use std::path::Path;
@@ -198,7 +199,10 @@ pub fn read_npz(bytes: &[u8]) -> Result<Vec<NpzArray>, NpzError> {
         let name = name.to_string();
         // What NumPy writes. Other methods would bring decoders that nobody has tried on bad data.
         let method = entry.compression();
-        if !matches!(method, CompressionMethod::Stored | CompressionMethod::Deflated) {
+        if !matches!(
+            method,
+            CompressionMethod::Stored | CompressionMethod::Deflated
+        ) {
             return Err(archive_error(format!("`{name}` is compressed by {method}")));
         }
         let mut unpacked = Vec::new();
@@ -220,7 +224,8 @@ pub fn read_npz(bytes: &[u8]) -> Result<Vec<NpzArray>, NpzError> {
 /// The bytes of an archive with these arrays, in their order.
 ///
 /// # Errors
-/// [`NpzError::WrongLength`] if an array's shape does not fit, [`NpzError::WrongType`] for [`NpzElems::Other`].
+/// [`NpzError::WrongLength`] if an array's shape does not fit, [`NpzError::WrongType`] for
+/// [`NpzElems::Other`].
 pub fn write_npz(arrays: &[NpzArray]) -> Result<Vec<u8>, NpzError> {
     let mut bytes = Cursor::new(Vec::new());
     let mut npz = npyz::npz::NpzWriter::new(&mut bytes);
@@ -232,9 +237,11 @@ pub fn write_npz(arrays: &[NpzArray]) -> Result<Vec<u8>, NpzError> {
             NpzElems::Other(_) => return Err(array.wrong_type("numbers")),
         }
     }
-    npz.zip_writer().finish().map_err(|error| NpzError::Archive {
-        detail: error.to_string(),
-    })?;
+    npz.zip_writer()
+        .finish()
+        .map_err(|error| NpzError::Archive {
+            detail: error.to_string(),
+        })?;
     drop(npz);
     Ok(bytes.into_inner())
 }
@@ -336,25 +343,43 @@ impl Data<'_> {
     }
 
     fn map<T: Deserialize, U: Copy>(self, convert: fn(T) -> Option<U>) -> Result<Vec<U>, NpzError> {
-        let Data { file, array, n_elems, shape, is_fortran } = self;
+        let Data {
+            file,
+            array,
+            n_elems,
+            shape,
+            is_fortran,
+        } = self;
         let data_error = |detail: String| NpzError::Data {
             array: array.to_string(),
             detail,
         };
-        let reader = file.data::<T>().map_err(|error| data_error(error.to_string()))?;
+        let reader = file
+            .data::<T>()
+            .map_err(|error| data_error(error.to_string()))?;
         // Not with the capacity that the header promises: the data may be cut off.
         let mut values = Vec::new();
         for value in reader {
             let value = value.map_err(|error| data_error(error.to_string()))?;
             let Some(value) = convert(value) else {
-                return Err(data_error(format!("element {} is beyond the range of i64", values.len())));
+                return Err(data_error(format!(
+                    "element {} is beyond the range of i64",
+                    values.len()
+                )));
             };
             values.push(value);
         }
         if values.len() != n_elems {
-            return Err(data_error(format!("{} of {n_elems} elements", values.len())));
+            return Err(data_error(format!(
+                "{} of {n_elems} elements",
+                values.len()
+            )));
         }
-        Ok(if is_fortran { to_row_major(&values, shape) } else { values })
+        Ok(if is_fortran {
+            to_row_major(&values, shape)
+        } else {
+            values
+        })
     }
 }
 
@@ -369,7 +394,13 @@ fn to_row_major<T: Copy>(values: &[T], shape: &[usize]) -> Vec<T> {
     let mut index = vec![0; shape.len()];
     let mut ordered = Vec::with_capacity(values.len());
     for _ in 0..values.len() {
-        ordered.push(values[index.iter().zip(&strides).map(|(i, s)| i * s).sum::<usize>()]);
+        ordered.push(
+            values[index
+                .iter()
+                .zip(&strides)
+                .map(|(i, s)| i * s)
+                .sum::<usize>()],
+        );
         for axis in (0..shape.len()).rev() {
             index[axis] += 1;
             if index[axis] < shape[axis] {
@@ -385,19 +416,33 @@ fn checked_n_elems(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
     }
-    shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
+    shape
+        .iter()
+        .try_fold(1usize, |n, &size| n.checked_mul(size))
 }
 
-/// Refuses headers on which npyz would overflow or recurse deeply: it multiplies the sizes of a shape unchecked,
-/// and parses nested brackets by recursion.
+/// Refuses headers on which npyz would overflow or recurse deeply: it multiplies the sizes of a
+/// shape unchecked, and parses nested brackets by recursion.
 fn check_header(bytes: &[u8]) -> Result<(), &'static str> {
     let (start, len) = match bytes {
         [b'\x93', b'N', b'U', b'M', b'P', b'Y', 1, 0, a, b, ..] => {
             (10, usize::from(u16::from_le_bytes([*a, *b])))
         }
-        [b'\x93', b'N', b'U', b'M', b'P', b'Y', 2 | 3, 0, a, b, c, d, ..] => {
-            (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize)
-        }
+        [
+            b'\x93',
+            b'N',
+            b'U',
+            b'M',
+            b'P',
+            b'Y',
+            2 | 3,
+            0,
+            a,
+            b,
+            c,
+            d,
+            ..,
+        ] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
         _ => return Err("not a .npy file of version 1, 2 or 3"),
     };
     if len > MAX_HEADER_BYTES {
@@ -419,9 +464,12 @@ fn check_header(bytes: &[u8]) -> Result<(), &'static str> {
             return Err("nested too deeply");
         }
         if byte.is_ascii_digit() {
-            digits = digits.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
+            digits = digits
+                .saturating_mul(10)
+                .saturating_add(u64::from(byte - b'0'));
         } else {
-            // Zeros do not hide what the other sizes multiply to. The few digits of the element type count as well.
+            // Zeros do not hide what the other sizes multiply to. The few digits of the element
+            // type count as well.
             product = product
                 .checked_mul(digits.max(1))
                 .filter(|&n| n < 1 << 62)
@@ -433,117 +481,4 @@ fn check_header(bytes: &[u8]) -> Result<(), &'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> Vec<NpzArray> {
-        vec![
-            NpzArray::f32("x", &[2, 3], vec![0.0, -1.5, 2.0, f32::INFINITY, 4.0, 5.0]),
-            NpzArray::i64("y", &[], vec![-7]),
-            NpzArray {
-                name: "w__level".into(),
-                shape: vec![4],
-                elems: NpzElems::U8(vec![0, 1, 2, 255]),
-            },
-            NpzArray::f32("empty", &[0, 4], vec![]),
-        ]
-    }
-
-    /// A `.npy` file with this header and data, alone in a stored archive.
-    fn archive_of(header: &str, data: &[u8]) -> Vec<u8> {
-        let mut npy = b"\x93NUMPY\x01\x00".to_vec();
-        npy.extend((header.len() as u16).to_le_bytes());
-        npy.extend(header.as_bytes());
-        npy.extend(data);
-        let mut bytes = Cursor::new(Vec::new());
-        let mut zip = npyz::zip::ZipWriter::new(&mut bytes);
-        zip.start_file("a.npy", Default::default()).unwrap();
-        std::io::Write::write_all(&mut zip, &npy).unwrap();
-        zip.finish().unwrap();
-        drop(zip);
-        bytes.into_inner()
-    }
-
-    #[test]
-    fn arrays_survive_the_round_trip() {
-        let bytes = write_npz(&sample()).unwrap();
-        assert_eq!(read_npz(&bytes).unwrap(), sample());
-        assert_eq!(write_npz(&sample()).unwrap(), bytes, "same arrays, same bytes");
-    }
-
-    #[test]
-    fn number_types_and_column_major_order_are_read() {
-        let f64s = |values: &[f64]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        let header = "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n";
-        let bytes = archive_of(header, &f64s(&[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
-        let expected = NpzArray::f32("a", &[2, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(read_npz(&bytes).unwrap(), [expected]);
-
-        let header = "{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }\n";
-        let arrays = read_npz(&archive_of(header, &[0xff, 0xfe, 0, 7])).unwrap();
-        assert_eq!(arrays[0].to_i64_vec().unwrap(), [-2, 7]);
-
-        let header = "{'descr': '|b1', 'fortran_order': False, 'shape': (2,), }\n";
-        let arrays = read_npz(&archive_of(header, &[0, 1])).unwrap();
-        assert_eq!(arrays[0].to_f32_vec().unwrap(), [0.0, 1.0]);
-
-        let header = "{'descr': '<u8', 'fortran_order': False, 'shape': (1,), }\n";
-        let error = read_npz(&archive_of(header, &[0xff; 8])).unwrap_err();
-        assert!(error.to_string().contains("beyond the range"), "{error}");
-    }
-
-    #[test]
-    fn strings_are_kept_apart_from_numbers() {
-        let header = "{'descr': '<U2', 'fortran_order': False, 'shape': (1,), }\n";
-        let arrays = read_npz(&archive_of(header, &[b'L', 0, 0, 0, b'0', 0, 0, 0])).unwrap();
-        assert_eq!(arrays[0].elems, NpzElems::Other("'<U2'".into()));
-        let error = arrays[0].to_f32_vec().unwrap_err().to_string();
-        assert_eq!(error, "array `a`: elements of type '<U2' where numbers are needed");
-    }
-
-    #[test]
-    fn hostile_headers_are_refused() {
-        let shape = |shape: &str| {
-            archive_of(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n"), &[0; 16])
-        };
-        for bytes in [
-            shape("(4294967296, 4294967296, 4294967296)"),
-            shape("(0, 4294967296, 4294967296, 4294967296)"),
-            shape("(99999999999999999999999999,)"),
-            shape("(-4,)"),
-            shape("(5,)"),
-            shape("(1000000000000,)"),
-            shape(&"(".repeat(5000)),
-            archive_of("{}", &[]),
-            archive_of("", &[]),
-        ] {
-            let error = read_npz(&bytes).unwrap_err();
-            assert!(matches!(error, NpzError::Header { .. } | NpzError::Data { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn damaged_archives_are_errors() {
-        let bytes = write_npz(&sample()).unwrap();
-        for len in 0..bytes.len() {
-            assert!(read_npz(&bytes[..len]).is_err(), "cut at {len}");
-        }
-        for at in 0..bytes.len() {
-            for flip in [0x01, 0x10, 0x80, 0xff] {
-                let mut damaged = bytes.clone();
-                damaged[at] ^= flip;
-                // Changed names and times go unnoticed; nothing may panic.
-                let _ = read_npz(&damaged);
-            }
-        }
-        assert!(matches!(read_npz(b"PK"), Err(NpzError::Archive { .. })));
-        let missing = read_npz_file(Path::new("/nonexistent.npz")).unwrap_err();
-        assert!(missing.to_string().starts_with("cannot read /nonexistent.npz"));
-    }
-
-    #[test]
-    fn a_shape_that_does_not_fit_is_not_written() {
-        let wrong = NpzArray::f32("x", &[2, 2], vec![0.0; 3]);
-        assert!(matches!(write_npz(&[wrong]), Err(NpzError::WrongLength { n_elems: 3, .. })));
-    }
-}
+mod tests;

@@ -213,7 +213,17 @@ mod tests {
         let dir = root.path().join("x/y");
         write_folder(&dir, &[A]).unwrap();
         fs::write(dir.join("c"), "other").unwrap();
-        write_folder(&dir, &[NewFile { bytes: b"newer a", ..A }, B]).unwrap();
+        write_folder(
+            &dir,
+            &[
+                NewFile {
+                    bytes: b"newer a",
+                    ..A
+                },
+                B,
+            ],
+        )
+        .unwrap();
         assert_eq!(names(&dir), ["a", "b", "c"]);
         assert_eq!(fs::read(dir.join("a")).unwrap(), b"newer a");
         assert_eq!(fs::read(dir.join("b")).unwrap(), b"new b");
@@ -250,7 +260,11 @@ mod tests {
         fs::write(&file, "mine").unwrap();
         for dir in [file.clone(), file.join("deeper")] {
             let Failure(diagnostics) = write_folder(&dir, &[A]).unwrap_err();
-            assert!(diagnostics[0].message.contains("is a file and not a folder"));
+            assert!(
+                diagnostics[0]
+                    .message
+                    .contains("is a file and not a folder")
+            );
         }
         assert_eq!(fs::read(&file).unwrap(), b"mine");
     }

@@ -103,7 +103,8 @@ pub fn render_json(diagnostic: &Diagnostic) -> String {
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a String takes everything");
+    text.write_fmt(arguments)
+        .expect("a String takes everything");
 }
 
 #[cfg(test)]
@@ -122,7 +123,11 @@ mod tests {
 
     #[test]
     fn without_colours_the_text_is_the_plain_one() {
-        for diagnostic in [sample(), Diagnostic::note("n", "x"), Diagnostic::warning("w", "y")] {
+        for diagnostic in [
+            sample(),
+            Diagnostic::note("n", "x"),
+            Diagnostic::warning("w", "y"),
+        ] {
             let coloured = render_text(&diagnostic);
             assert!(coloured.contains('\x1b'));
             let plain = anstream::adapter::strip_str(&coloured).to_string();

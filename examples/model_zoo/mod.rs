@@ -172,6 +172,17 @@ mod tests {
         }
     }
 
+    /// A stored zero is a pruned weight: the top level would not be dense.
+    #[test]
+    fn no_weight_of_a_dense_network_is_zero() {
+        let model = build(Network::MobileNetV2, &options(None, BatchNorm::Folded)).model;
+        for tensor in &model.graph.as_ref().unwrap().initializer {
+            let values = tensor.to_f32_vec().unwrap();
+            let is_bound = tensor.name() == "relu6.min";
+            assert!(is_bound || !values.contains(&0.0), "{}", tensor.name());
+        }
+    }
+
     #[test]
     fn levels_are_sorted_named_and_as_dense_as_asked() {
         let options = options(Some(sparsity("1.0,0.125,0.5", "4x1")), BatchNorm::Folded);

@@ -29,14 +29,16 @@ impl Random {
     }
 
     /// A number of mean 0 and variance 1: the sum of twelve uniform ones, Gaussian to about three deviations.
+    /// Never 0, which as a weight would count as pruned.
     pub(super) fn gaussian(&mut self) -> f64 {
         let mut sum = 0;
         for _ in 0..3 {
             let bits = self.next_u64();
             sum += (0..4).map(|i| (bits >> (16 * i)) & 0xffff).sum::<u64>();
         }
-        // Twelve numbers of 16 bits, each of mean 32767.5 and, but for 1 in 2^32, variance 2^32 / 12.
-        (sum as f64 - 12.0 * 32767.5) / 65536.0
+        // Twelve numbers of 16 bits, each of mean 32767.5 and, but for 1 in 2^32, variance 2^32 / 12. The half
+        // is what keeps a sum of exactly the mean from being 0.
+        (sum as f64 - 12.0 * 32767.5 + 0.5) / 65536.0
     }
 }
 

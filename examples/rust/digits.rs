@@ -1,8 +1,8 @@
 //! Handwritten digits in safe Rust: the library that condensec made of `../digits/digits_supernet.onnx`.
 //!
-//! Runs ten images at every level, then goes on while a second thread switches levels under it, as a
-//! governor would. The generated `digits.rs` is the whole interface: no crate, no `unsafe`. Build
-//! and run: see `../README.md`.
+//! Runs ten images at every level, then 300 more, or as many as the argument says, while a second thread
+//! switches levels under it, as a governor would. The generated `digits.rs` is the whole interface: no
+//! crate, no `unsafe`. Build and run: see `../README.md`.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
@@ -17,7 +17,6 @@ mod digits {
 /// The first test image of each digit, 32x32; a pixel `k` stands for `k / 10 - 1`.
 const PIXELS: &[u8; IMAGES * 1024] = include_bytes!("images.bin");
 const IMAGES: usize = 10;
-const RUNS_WHILE_SWITCHING: usize = 300;
 
 fn image(index: usize) -> [f32; 1024] {
     std::array::from_fn(|pixel| (f32::from(PIXELS[index * 1024 + pixel]) - 10.0) / 10.0)
@@ -29,6 +28,10 @@ fn largest(values: &[f32; 10]) -> usize {
 }
 
 fn main() {
+    let n_runs: usize = match std::env::args().nth(1) {
+        Some(argument) => argument.parse().expect("a number of runs"),
+        None => 300,
+    };
     let images: Vec<[f32; 1024]> = (0..IMAGES).map(image).collect();
     let mut memory = Box::new(digits::State::new());
     let mut model = digits::Model::new(&mut memory);
@@ -61,17 +64,18 @@ fn main() {
     let switch = model.level_switch();
     let stop = AtomicBool::new(false);
     let mut n_mixed = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for level in (0..digits::LEVELS).cycle() {
+    let n_switches = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut n_switches: u32 = 0;
+            while !stop.load(Ordering::Relaxed) {
                 // One store. A run under way keeps the level it began with.
+                let level = n_switches % digits::LEVELS;
                 switch.set_level(level).expect("the level exists");
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
+                n_switches = n_switches.wrapping_add(1);
             }
+            n_switches
         });
-        for run in 0..RUNS_WHILE_SWITCHING {
+        for run in 0..n_runs {
             let image = run % IMAGES;
             let mut result = [0.0; 10];
             model.run(&images[image], &mut result);
@@ -80,9 +84,10 @@ fn main() {
             }
         }
         stop.store(true, Ordering::Relaxed);
+        other.join().expect("every level exists")
     });
     println!(
-        "{RUNS_WHILE_SWITCHING} runs while another thread switched levels: {n_mixed} results of no single level"
+        "{n_runs} runs during {n_switches} switches of level: {n_mixed} results of no single level"
     );
     assert_eq!(n_mixed, 0);
 }

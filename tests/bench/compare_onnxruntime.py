@@ -204,13 +204,22 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def vector_features() -> list[str]:
+    """The CPU's vector extensions: both sides use what they can of them."""
+    known = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "amx_tile", "asimd", "sve", "v"}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.lower().startswith(("flags", "features")):
+            return sorted(known & set(line.split(":", 1)[1].split()))
+    return []
+
+
 def print_report(report: dict[str, Any]) -> None:
     """The table and the lines below it."""
     compiled, sizes = report["compile"], report["archive"]
     reference = report["onnxruntime"]
     print(
-        f"\n{report['name']}: {report['machine']['cpu']}, core {report['machine']['core']}, {report['rounds']} rounds, "
-        f"CPU time; {report['versions']['condensec']} ({report['target']['cpu']}, {report['target']['backend']}), "
+        f"\n{report['name']}: {report['machine']['cpu']} ({' '.join(report['machine']['vector'])}), "
+        f"core {report['machine']['core']}, {report['rounds']} rounds, CPU time;\n{report['versions']['condensec']} ({report['target']['cpu']}, {report['target']['backend']}), "
         f"onnxruntime {report['versions']['onnxruntime']}"
     )
     print(f"{'':18}{'density':>8}{'min ms':>10}{'median':>10}{'x ORT min':>11}{'median':>8}{'first/next':>12}{'error':>10}")
@@ -281,7 +290,13 @@ def main() -> None:
         "name": arguments.name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "machine": {"cpu": cpu_model(), "cores": os.cpu_count(), "core": core, "system": platform.platform()},
+        "machine": {
+            "cpu": cpu_model(),
+            "vector": vector_features(),
+            "cores": os.cpu_count(),
+            "core": core,
+            "system": platform.platform(),
+        },
         "versions": {
             "condensec": version,
             "onnxruntime": onnxruntime.__version__,

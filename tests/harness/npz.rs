@@ -28,7 +28,9 @@ pub fn try_read(path: &Path, name: &str) -> Option<NpzArray> {
 /// When there is none, or its elements are no numbers.
 pub fn read_f32(path: &Path, name: &str) -> Vec<f32> {
     let array = read(path, name);
-    array.to_f32_vec().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    array
+        .to_f32_vec()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Writes the arrays to a new file.

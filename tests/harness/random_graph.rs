@@ -109,12 +109,21 @@ fn layer() -> impl Strategy<Value = Layer> {
         (0usize..4, 0usize..4, 0usize..4, 0usize..4).prop_map(|(t, l, b, r)| [t, l, b, r]),
     ];
     let conv = (
-        (1usize..11, prop_oneof![square, kernel], (step(), step()), (step(), step())),
-        (pads, 0usize..4, prop::sample::select(&[0usize, 1, 2, 4, 8][..])),
+        (
+            1usize..11,
+            prop_oneof![square, kernel],
+            (step(), step()),
+            (step(), step()),
+        ),
+        (
+            pads,
+            0usize..4,
+            prop::sample::select(&[0usize, 1, 2, 4, 8][..]),
+        ),
         (any::<bool>(), any::<bool>(), activation()),
     )
-        .prop_map(|((m, kernel, s, d), (pads, groups, mask_rows), (scale, residual, act))| {
-            Layer::Conv {
+        .prop_map(
+            |((m, kernel, s, d), (pads, groups, mask_rows), (scale, residual, act))| Layer::Conv {
                 m,
                 kernel,
                 strides: [s.0, s.1],
@@ -125,17 +134,34 @@ fn layer() -> impl Strategy<Value = Layer> {
                 has_scale: scale,
                 has_residual: residual,
                 activation: act,
-            }
-        });
-    let pool = (any::<bool>(), 1usize..4, 1usize..4, step(), 0usize..2).prop_map(
-        |(is_average, h, w, s, pad)| Layer::Pool { is_average, kernel: [h, w], strides: [s, s], pad },
-    );
-    let fully_connected =
-        (1usize..14, prop::sample::select(&[0usize, 1, 2, 4][..]), activation()).prop_map(
-            |(m, mask_rows, activation)| Layer::FullyConnected { m, mask_rows, activation },
+            },
         );
+    let pool = (any::<bool>(), 1usize..4, 1usize..4, step(), 0usize..2).prop_map(
+        |(is_average, h, w, s, pad)| Layer::Pool {
+            is_average,
+            kernel: [h, w],
+            strides: [s, s],
+            pad,
+        },
+    );
+    let fully_connected = (
+        1usize..14,
+        prop::sample::select(&[0usize, 1, 2, 4][..]),
+        activation(),
+    )
+        .prop_map(|(m, mask_rows, activation)| Layer::FullyConnected {
+            m,
+            mask_rows,
+            activation,
+        });
     let binary = prop::sample::select(
-        &[BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Max, BinaryKind::Min][..],
+        &[
+            BinaryKind::Add,
+            BinaryKind::Sub,
+            BinaryKind::Mul,
+            BinaryKind::Max,
+            BinaryKind::Min,
+        ][..],
     );
     prop_oneof![
         6 => conv,
@@ -204,7 +230,11 @@ impl Network {
     /// The graph; `None` if no layer fits.
     pub fn build(&self) -> Option<Graph> {
         let graph = Graph::new("random", self.n_levels);
-        let mut builder = Builder { graph, random: Random(self.seed), values: Vec::new() };
+        let mut builder = Builder {
+            graph,
+            random: Random(self.seed),
+            values: Vec::new(),
+        };
         let input = builder.graph.add_input("x", &self.input);
         builder.values.push(input);
         for layer in &self.layers {
@@ -240,7 +270,10 @@ impl Builder {
     }
 
     fn push(&mut self, op: Op, operands: &[NodeId]) {
-        if let Ok(id) = self.graph.add_node(op.mnemonic(), op.clone(), operands, Origin::default()) {
+        if let Ok(id) = self
+            .graph
+            .add_node(op.mnemonic(), op.clone(), operands, Origin::default())
+        {
             self.values.push(id);
         }
     }
@@ -264,10 +297,12 @@ impl Builder {
             rows => {
                 let n_levels = self.graph.n_levels as usize;
                 let grid = shape[0].div_ceil(rows) * columns;
-                let grid: Vec<u8> =
-                    (0..grid).map(|_| self.random.below(n_levels + 1) as u8).collect();
-                let values: Vec<u8> =
-                    (0..n).map(|at| grid[at / columns / rows * columns + at % columns]).collect();
+                let grid: Vec<u8> = (0..grid)
+                    .map(|_| self.random.below(n_levels + 1) as u8)
+                    .collect();
+                let values: Vec<u8> = (0..n)
+                    .map(|at| grid[at / columns / rows * columns + at % columns])
+                    .collect();
                 let mut block = vec![1; shape.len()];
                 block[0] = rows;
                 LevelRule::Masked(LevelMask::new(values, &block))
@@ -301,7 +336,9 @@ impl Builder {
                 has_residual,
                 activation,
             } => {
-                let &[_, c, ..] = shape.as_slice() else { return };
+                let &[_, c, ..] = shape.as_slice() else {
+                    return;
+                };
                 if shape.len() != 4 {
                     return;
                 }
@@ -333,9 +370,18 @@ impl Builder {
                 }
                 self.push(Op::Conv2d(conv), &operands);
             }
-            Layer::FullyConnected { m, mask_rows, activation } => {
+            Layer::FullyConnected {
+                m,
+                mask_rows,
+                activation,
+            } => {
                 let k: usize = shape[1..].iter().product();
-                self.push(Op::Reshape(Reshape { shape: vec![shape[0], k] }), &[x]);
+                self.push(
+                    Op::Reshape(Reshape {
+                        shape: vec![shape[0], k],
+                    }),
+                    &[x],
+                );
                 let flat = self.last();
                 let weight = self.weight(&[*m, k], *mask_rows);
                 let bias = self.per_level(*m);
@@ -348,7 +394,12 @@ impl Builder {
                 };
                 self.push(Op::FullyConnected(op), &[flat]);
             }
-            Layer::Pool { is_average, kernel, strides, pad } => {
+            Layer::Pool {
+                is_average,
+                kernel,
+                strides,
+                pad,
+            } => {
                 let pad = (*pad).min(kernel[0] - 1).min(kernel[1] - 1);
                 let (kernel, strides, pads) = (*kernel, *strides, [pad; 4]);
                 self.push(
@@ -360,9 +411,12 @@ impl Builder {
                             count_include_pad: false,
                             overhang: [0, 0],
                         }),
-                        false => {
-                            Op::MaxPool(MaxPool { kernel, strides, pads, dilations: [1, 1] })
-                        }
+                        false => Op::MaxPool(MaxPool {
+                            kernel,
+                            strides,
+                            pads,
+                            dilations: [1, 1],
+                        }),
                     },
                     &[x],
                 );
@@ -376,11 +430,21 @@ impl Builder {
             }
             Layer::Concat => self.push(Op::Concat(Concat { axis: 1 }), &[x, x]),
             Layer::GlobalAverage if shape.len() == 4 => self.push(
-                Op::Reduce(Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_dims: true }),
+                Op::Reduce(Reduce {
+                    kind: ReduceKind::Mean,
+                    axes: vec![2, 3],
+                    keep_dims: true,
+                }),
                 &[x],
             ),
             Layer::GlobalAverage => {}
-            Layer::Softmax => self.push(Op::Softmax(Softmax { axis: 1, log: false }), &[x]),
+            Layer::Softmax => self.push(
+                Op::Softmax(Softmax {
+                    axis: 1,
+                    log: false,
+                }),
+                &[x],
+            ),
         }
     }
 }

@@ -12,7 +12,12 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
     let name = &manifest.name;
     let upper = name.to_ascii_uppercase();
     let mut out = String::new();
-    let Manifest { triple, cpu, state_bytes, .. } = manifest;
+    let Manifest {
+        triple,
+        cpu,
+        state_bytes,
+        ..
+    } = manifest;
     let _ = write!(
         out,
         "/* {name}: a neural network with {n_levels} levels, for {triple} ({cpu}).\n\
@@ -52,17 +57,32 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
         abi = abi::ABI_VERSION,
         asserts = size_asserts(linking.pointer_bytes),
         n_levels = manifest.levels.len(),
-        suffix = if *state_bytes > u64::from(u32::MAX) { "ull" } else { "u" },
+        suffix = if *state_bytes > u64::from(u32::MAX) {
+            "ull"
+        } else {
+            "u"
+        },
         align = manifest.state_align,
     );
     let level_names = manifest.levels.iter().map(|l| l.name.as_str());
-    let level_notes = manifest.levels.iter().map(|l| {
-        format!("density {:.4}, {} multiply-adds", l.density, l.macs)
-    });
-    enumeration(&mut out, &format!("{upper}_LEVEL"), level_names, level_notes);
+    let level_notes = manifest
+        .levels
+        .iter()
+        .map(|l| format!("density {:.4}, {} multiply-adds", l.density, l.macs));
+    enumeration(
+        &mut out,
+        &format!("{upper}_LEVEL"),
+        level_names,
+        level_notes,
+    );
     for (kind, ports) in [("INPUT", &manifest.inputs), ("OUTPUT", &manifest.outputs)] {
         let names = ports.iter().map(|p| p.name.as_str());
-        enumeration(&mut out, &format!("{upper}_{kind}"), names, ports.iter().map(port_note));
+        enumeration(
+            &mut out,
+            &format!("{upper}_{kind}"),
+            names,
+            ports.iter().map(port_note),
+        );
     }
     out.push_str(&functions(name, linking));
     out.push_str(&infer(manifest));
@@ -183,7 +203,10 @@ fn size_asserts(pointer_bytes: usize) -> String {
     let mut out = String::new();
     for (ty, size) in sizes {
         let message = format!("this library is for a {}-bit target", 8 * p);
-        let _ = writeln!(out, "CND_STATIC_ASSERT(sizeof({ty}) == {size}, \"{message}\");");
+        let _ = writeln!(
+            out,
+            "CND_STATIC_ASSERT(sizeof({ty}) == {size}, \"{message}\");"
+        );
     }
     out
 }
@@ -201,7 +224,11 @@ fn enumeration<'a>(
     out.push_str("enum {\n");
     for (i, (name, note)) in names.iter().zip(notes).enumerate() {
         let comma = if i + 1 < names.len() { "," } else { "" };
-        let _ = writeln!(out, "    {prefix}_{name} = {i}{comma} /* {} */", comment(&note));
+        let _ = writeln!(
+            out,
+            "    {prefix}_{name} = {i}{comma} /* {} */",
+            comment(&note)
+        );
     }
     out.push_str("};\n\n");
 }
@@ -241,8 +268,10 @@ const cnd_model *{name}_model(void);
 fn infer(manifest: &Manifest) -> String {
     let name = &manifest.name;
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
-    let names =
-        parameter_names(ports().map(|p| p.name.as_str()), &["model", "inputs", "outputs", name]);
+    let names = parameter_names(
+        ports().map(|p| p.name.as_str()),
+        &["model", "inputs", "outputs", name],
+    );
     let parameter = |(i, port): (usize, &PortEntry)| {
         let is_input = i < manifest.inputs.len();
         let (constness, size) = (if is_input { "const " } else { "" }, port.n_elems().max(1));

@@ -2,24 +2,107 @@
 
 /// Keywords of C11 and C++20, sorted.
 const C_KEYWORDS: &[&str] = &[
-    "alignas", "alignof", "and", "and_eq", "asm", "auto", "bitand", "bitor", "bool", "break",
-    "case", "catch", "char", "char16_t", "char32_t", "char8_t", "class", "co_await", "co_return",
-    "co_yield", "compl", "concept", "const", "const_cast", "consteval", "constexpr", "constinit",
-    "continue", "decltype", "default", "delete", "do", "double", "dynamic_cast", "else", "enum",
-    "explicit", "export", "extern", "false", "float", "for", "friend", "goto", "if", "inline",
-    "int", "long", "main", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
-    "operator", "or", "or_eq", "private", "protected", "public", "register", "reinterpret_cast",
-    "requires", "restrict", "return", "short", "signed", "sizeof", "static", "static_assert",
-    "static_cast", "struct", "switch", "template", "this", "thread_local", "throw", "true", "try",
-    "typedef", "typeid", "typename", "union", "unsigned", "using", "virtual", "void", "volatile",
-    "wchar_t", "while", "xor", "xor_eq",
+    "alignas",
+    "alignof",
+    "and",
+    "and_eq",
+    "asm",
+    "auto",
+    "bitand",
+    "bitor",
+    "bool",
+    "break",
+    "case",
+    "catch",
+    "char",
+    "char16_t",
+    "char32_t",
+    "char8_t",
+    "class",
+    "co_await",
+    "co_return",
+    "co_yield",
+    "compl",
+    "concept",
+    "const",
+    "const_cast",
+    "consteval",
+    "constexpr",
+    "constinit",
+    "continue",
+    "decltype",
+    "default",
+    "delete",
+    "do",
+    "double",
+    "dynamic_cast",
+    "else",
+    "enum",
+    "explicit",
+    "export",
+    "extern",
+    "false",
+    "float",
+    "for",
+    "friend",
+    "goto",
+    "if",
+    "inline",
+    "int",
+    "long",
+    "main",
+    "mutable",
+    "namespace",
+    "new",
+    "noexcept",
+    "not",
+    "not_eq",
+    "nullptr",
+    "operator",
+    "or",
+    "or_eq",
+    "private",
+    "protected",
+    "public",
+    "register",
+    "reinterpret_cast",
+    "requires",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "static_assert",
+    "static_cast",
+    "struct",
+    "switch",
+    "template",
+    "this",
+    "thread_local",
+    "throw",
+    "true",
+    "try",
+    "typedef",
+    "typeid",
+    "typename",
+    "union",
+    "unsigned",
+    "using",
+    "virtual",
+    "void",
+    "volatile",
+    "wchar_t",
+    "while",
+    "xor",
+    "xor_eq",
 ];
 
 /// Keywords of Rust that are not among those of C and C++, sorted.
 const RUST_KEYWORDS: &[&str] = &[
     "abstract", "as", "async", "await", "become", "box", "crate", "dyn", "final", "fn", "gen",
-    "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv",
-    "pub", "ref", "self", "super", "trait", "type", "unsafe", "unsized", "use", "where", "yield",
+    "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub",
+    "ref", "self", "super", "trait", "type", "unsafe", "unsized", "use", "where", "yield",
 ];
 
 /// Whether `name` can name something in C and C++.
@@ -85,13 +168,19 @@ fn sanitize(name: &str) -> String {
         }
     }
     let trimmed = result.trim_end_matches('_');
-    if trimmed.is_empty() { "_".into() } else { trimmed.into() }
+    if trimmed.is_empty() {
+        "_".into()
+    } else {
+        trimmed.into()
+    }
 }
 
 /// Text for a comment: one line that cannot end the comment.
 pub(super) fn comment(text: &str) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.collect::<String>().replace("*/", "* /").replace("/*", "/ *")
+    line.collect::<String>()
+        .replace("*/", "* /")
+        .replace("/*", "/ *")
 }
 
 #[cfg(test)]
@@ -114,10 +203,22 @@ mod tests {
 
     #[test]
     fn parameter_names_are_different_and_legal() {
-        let names = ["input.1", "input/1", "Input:1", "1", "float", "type", "", "__x", "state"];
+        let names = [
+            "input.1", "input/1", "Input:1", "1", "float", "type", "", "__x", "state",
+        ];
         assert_eq!(
             parameter_names(names, &["state"]),
-            ["input_1", "input_1_2", "input_1_3", "t_1", "float_2", "type_2", "t", "x", "state_2"]
+            [
+                "input_1",
+                "input_1_2",
+                "input_1_3",
+                "t_1",
+                "float_2",
+                "type_2",
+                "t",
+                "x",
+                "state_2"
+            ]
         );
     }
 

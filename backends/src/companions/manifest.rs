@@ -123,14 +123,18 @@ pub struct LayerLevelEntry {
 
 impl LayerEntry {
     fn new(layer: &LayerSummary) -> Self {
-        let per_level = layer.per_level.iter().enumerate().map(|(i, level)| LayerLevelEntry {
-            level: i as u32,
-            density: level.density(layer.n_weights),
-            macs: level.macs,
-            weight_bytes: level.weight_bytes,
-            predicted_cycles: level.predicted_cycles,
-            kernel: level.kernel.clone(),
-        });
+        let per_level = layer
+            .per_level
+            .iter()
+            .enumerate()
+            .map(|(i, level)| LayerLevelEntry {
+                level: i as u32,
+                density: level.density(layer.n_weights),
+                macs: level.macs,
+                weight_bytes: level.weight_bytes,
+                predicted_cycles: level.predicted_cycles,
+                kernel: level.kernel.clone(),
+            });
         Self {
             name: layer.name.clone(),
             op: layer.op_type.clone(),
@@ -150,15 +154,24 @@ impl Manifest {
         image: &Image<'_>,
         sizes: Sizes,
     ) -> Self {
-        let Sizes { weights, indices, tables, code } = sizes;
-        let levels = program.levels.iter().enumerate().map(|(i, level)| LevelEntry {
-            level: i as u32,
-            name: level.name.clone(),
-            density: level.density,
-            macs: level.macs,
-            weight_bytes: level.weight_bytes,
-            predicted_cycles: level.predicted_cycles,
-        });
+        let Sizes {
+            weights,
+            indices,
+            tables,
+            code,
+        } = sizes;
+        let levels = program
+            .levels
+            .iter()
+            .enumerate()
+            .map(|(i, level)| LevelEntry {
+                level: i as u32,
+                name: level.name.clone(),
+                density: level.density,
+                macs: level.macs,
+                weight_bytes: level.weight_bytes,
+                predicted_cycles: level.predicted_cycles,
+            });
         Self {
             name: program.name.clone(),
             abi: ABI_VERSION,
@@ -172,7 +185,12 @@ impl Manifest {
             state_align: STATE_ALIGN as u64,
             inputs: program.inputs.iter().map(PortEntry::new).collect(),
             outputs: program.outputs.iter().map(PortEntry::new).collect(),
-            bytes: SizeEntry { weights, indices, tables, code },
+            bytes: SizeEntry {
+                weights,
+                indices,
+                tables,
+                code,
+            },
             steps: program.steps.first().map_or(0, Vec::len) as u64,
             levels: levels.collect(),
             layers: program.layers.iter().map(LayerEntry::new).collect(),

@@ -3,7 +3,12 @@
 use super::{Linking, Manifest};
 
 pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
-    let Manifest { name, triple, condensec, .. } = manifest;
+    let Manifest {
+        name,
+        triple,
+        condensec,
+        ..
+    } = manifest;
     let n_levels = manifest.levels.len();
     let libm = if linking.needs_libm { " -lm" } else { "" };
     format!(

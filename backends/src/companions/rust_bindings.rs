@@ -8,20 +8,38 @@ use super::{Linking, Manifest, PortEntry};
 use std::fmt::Write;
 
 pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
-    let Manifest { name, triple, cpu, condensec, .. } = manifest;
+    let Manifest {
+        name,
+        triple,
+        cpu,
+        condensec,
+        ..
+    } = manifest;
     let n_levels = manifest.levels.len();
-    let libm = if linking.needs_libm { "#[link(name = \"m\")]\n" } else { "" };
+    let libm = if linking.needs_libm {
+        "#[link(name = \"m\")]\n"
+    } else {
+        ""
+    };
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
-    let names = parameter_names(ports().map(|p| p.name.as_str()), &["inputs", "outputs", "status"]);
+    let names = parameter_names(
+        ports().map(|p| p.name.as_str()),
+        &["inputs", "outputs", "status"],
+    );
     let n_inputs = manifest.inputs.len();
     let parameter = |(i, port): (usize, &PortEntry)| {
         let access = if i < n_inputs { "&" } else { "&mut " };
         format!(", {}: {access}[f32; {}]", names[i], port.n_elems())
     };
     let parameters: String = ports().enumerate().map(parameter).collect();
-    let inputs: String = names[..n_inputs].iter().map(|n| format!("{n}.as_ptr().cast(), ")).collect();
-    let outputs: String =
-        names[n_inputs..].iter().map(|n| format!("{n}.as_mut_ptr().cast(), ")).collect();
+    let inputs: String = names[..n_inputs]
+        .iter()
+        .map(|n| format!("{n}.as_ptr().cast(), "))
+        .collect();
+    let outputs: String = names[n_inputs..]
+        .iter()
+        .map(|n| format!("{n}.as_mut_ptr().cast(), "))
+        .collect();
     let shapes: String = ports()
         .zip(&names)
         .map(|(p, n)| format!("    /// - `{n}`: \"{}\", {:?}\n", comment(&p.name), p.shape))

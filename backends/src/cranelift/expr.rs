@@ -19,9 +19,10 @@ pub(super) fn translate(t: &mut Translator<'_>, result: Value, expr: Expr) -> ir
     match expr {
         Expr::ConstIndex(value) => t.builder.ins().iconst(types::I64, value),
         Expr::ConstI32(value) => t.builder.ins().iconst(types::I32, i64::from(value as u32)),
-        Expr::ConstF32(value) => {
-            t.builder.ins().f32const(ir::immediates::Ieee32::with_bits(value.to_bits()))
-        }
+        Expr::ConstF32(value) => t
+            .builder
+            .ins()
+            .f32const(ir::immediates::Ieee32::with_bits(value.to_bits())),
         Expr::IntBinary(op, a, b) => int_binary(t, op, a, b),
         Expr::FloatBinary(op, a, b) => float_binary(t, op, a, b),
         Expr::FloatUnary(op, a) => {
@@ -90,7 +91,11 @@ pub(super) fn translate(t: &mut Translator<'_>, result: Value, expr: Expr) -> ir
             let value = t.get(value);
             bitcast(t, value, ty)
         }
-        Expr::Load { memory, base, offset } => load(t, memory, base, offset, ty),
+        Expr::Load {
+            memory,
+            base,
+            offset,
+        } => load(t, memory, base, offset, ty),
         // See the atomic store.
         Expr::AtomicLoad { base, offset } => load(t, MemoryType::I32, base, offset, ty),
         Expr::Address(symbol) => t.address(symbol),
@@ -144,7 +149,11 @@ fn splat_lane(t: &mut Translator<'_>, vector: ir::Value, lane: u8) -> ir::Value 
 fn bitcast(t: &mut Translator<'_>, value: ir::Value, ty: ir::Type) -> ir::Value {
     // Lanes keep their places only if both sides agree on a byte order.
     let flags = MemFlagsData::new().with_endianness(Endianness::Little);
-    let flags = if ty.is_vector() { flags } else { MemFlagsData::new() };
+    let flags = if ty.is_vector() {
+        flags
+    } else {
+        MemFlagsData::new()
+    };
     t.builder.ins().bitcast(ty, flags, value)
 }
 
@@ -154,7 +163,10 @@ fn int_binary(t: &mut Translator<'_>, op: IntBinaryOp, a: Value, b: Value) -> ir
         return vector_shift(t, op, a, b);
     }
     let is_index = t.function.type_of(a) == Type::Index;
-    let divisor = t.constant(b).filter(|_| is_index).map(|divisor| divisor as u64);
+    let divisor = t
+        .constant(b)
+        .filter(|_| is_index)
+        .map(|divisor| divisor as u64);
     let [a, b] = [a, b].map(|v| t.get(v));
     match op {
         IntBinaryOp::DivU | IntBinaryOp::RemU if divisor.is_some_and(|d| d > 0) => {
@@ -193,7 +205,10 @@ fn int_binary(t: &mut Translator<'_>, op: IntBinaryOp, a: Value, b: Value) -> ir
 /// integers using multiplication" (PLDI 1994), figure 4.1.
 fn divide(t: &mut Translator<'_>, n: ir::Value, divisor: u64) -> ir::Value {
     if divisor.is_power_of_two() {
-        return t.builder.ins().ushr_imm_u(n, i64::from(divisor.trailing_zeros()));
+        return t
+            .builder
+            .ins()
+            .ushr_imm_u(n, i64::from(divisor.trailing_zeros()));
     }
     // Not a power of two, so 2^(l-1) < divisor < 2^l with l at least 2.
     let l = 64 - divisor.leading_zeros();
@@ -263,7 +278,10 @@ fn compare(t: &mut Translator<'_>, op: CompareOp, a: Value, b: Value) -> ir::Val
     let [a, b] = [a, b].map(|v| t.get(v));
     let (int, float) = match op {
         CompareOp::Eq => (IntCC::Equal, FloatCC::Equal),
-        CompareOp::Ge => (IntCC::UnsignedGreaterThanOrEqual, FloatCC::GreaterThanOrEqual),
+        CompareOp::Ge => (
+            IntCC::UnsignedGreaterThanOrEqual,
+            FloatCC::GreaterThanOrEqual,
+        ),
         CompareOp::Lt => (IntCC::UnsignedLessThan, FloatCC::LessThan),
         CompareOp::Ne => (IntCC::NotEqual, FloatCC::NotEqual),
     };

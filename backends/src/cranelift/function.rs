@@ -14,9 +14,9 @@
 //! vector once, as kernels for single weights do, is tested at its head instead: a jump more per
 //! iteration, a load less per multiply-add (measured: 12 % faster at 1x8).
 
-use super::signature::{self, clif_type};
 use super::operands::operands;
 use super::packed_loads::{PackedLoads, packed_loads};
+use super::signature::{self, clif_type};
 use super::tidy::tidy;
 use super::{Symbols, expr};
 use crate::Target;
@@ -54,7 +54,11 @@ pub(super) fn translate(
     let is_x86 = matches!(architecture, Architecture::X86_64);
     // RISC-V multiplies a vector by a scalar register, so it wants the scalars.
     let splats_lanes = !matches!(architecture, Architecture::Riscv64(_));
-    let packed = if splats_lanes { packed_loads(function) } else { PackedLoads::default() };
+    let packed = if splats_lanes {
+        packed_loads(function)
+    } else {
+        PackedLoads::default()
+    };
     let mut translator = Translator {
         packed,
         lanes: vec![None; function.types.len()],
@@ -148,15 +152,31 @@ impl Translator<'_> {
                 self.definitions[result.0 as usize] = Some(*expr);
                 self.set(*result, value);
             }
-            Statement::Store { memory, value, base, offset } => {
+            Statement::Store {
+                memory,
+                value,
+                base,
+                offset,
+            } => {
                 self.store(*memory, *value, *base, *offset);
             }
             // A plain 32-bit store is one instruction on all targets, which is what relaxed
             // ordering asks for; Cranelift's own atomics are sequentially consistent.
-            Statement::AtomicStore { value, base, offset } => {
+            Statement::AtomicStore {
+                value,
+                base,
+                offset,
+            } => {
                 self.store(MemoryType::I32, *value, *base, *offset);
             }
-            Statement::For { induction, low, high, step, carried, body } => {
+            Statement::For {
+                induction,
+                low,
+                high,
+                step,
+                carried,
+                body,
+            } => {
                 self.for_loop(*induction, [*low, *high], *step, carried, body);
             }
             Statement::If {
@@ -170,7 +190,11 @@ impl Translator<'_> {
                 let arms = [(then, then_values), (otherwise, otherwise_values)];
                 self.conditional(*condition, arms, results);
             }
-            Statement::Call { callee, arguments, result } => {
+            Statement::Call {
+                callee,
+                arguments,
+                result,
+            } => {
                 self.call(callee, arguments, *result);
             }
         }
@@ -193,7 +217,10 @@ impl Translator<'_> {
     }
 
     fn block_arguments(&self, values: impl IntoIterator<Item = Value>) -> Vec<BlockArg> {
-        values.into_iter().map(|v| BlockArg::Value(self.get(v))).collect()
+        values
+            .into_iter()
+            .map(|v| BlockArg::Value(self.get(v)))
+            .collect()
     }
 
     fn for_loop(
@@ -210,8 +237,10 @@ impl Translator<'_> {
         };
         let initial = self.block_arguments(carried.iter().map(|c| c.initial));
         let (low, high) = (self.get(low), self.get(high));
-        let first: Vec<BlockArg> =
-            [BlockArg::Value(low)].into_iter().chain(initial.iter().copied()).collect();
+        let first: Vec<BlockArg> = [BlockArg::Value(low)]
+            .into_iter()
+            .chain(initial.iter().copied())
+            .collect();
         let after = self.builder.create_block();
         if self.is_x86 && folds_loads(body) {
             let head = self.builder.create_block();
@@ -236,14 +265,21 @@ impl Translator<'_> {
                 self.builder.ins().jump(inside, &first);
             } else {
                 let enters = self.builder.ins().icmp(IntCC::UnsignedLessThan, low, high);
-                self.builder.ins().brif(enters, inside, &first, after, &initial);
+                self.builder
+                    .ins()
+                    .brif(enters, inside, &first, after, &initial);
             }
             let i = self.loop_parameters(inside, induction, carried);
             self.builder.switch_to_block(inside);
             self.block(body);
             let (next_i, repeat, next) = self.next_iteration(i, step, carried);
-            let again = self.builder.ins().icmp(IntCC::UnsignedLessThan, next_i, high);
-            self.builder.ins().brif(again, inside, &repeat, after, &next);
+            let again = self
+                .builder
+                .ins()
+                .icmp(IntCC::UnsignedLessThan, next_i, high);
+            self.builder
+                .ins()
+                .brif(again, inside, &repeat, after, &next);
             self.builder.seal_block(inside);
             for c in carried {
                 let ty = self.clif_type_of(c.result);
@@ -282,7 +318,10 @@ impl Translator<'_> {
     ) -> (ir::Value, Vec<BlockArg>, Vec<BlockArg>) {
         let next_i = self.builder.ins().iadd_imm_u(i, i64::from(step));
         let next = self.block_arguments(carried.iter().map(|c| c.next));
-        let all = [BlockArg::Value(next_i)].into_iter().chain(next.iter().copied()).collect();
+        let all = [BlockArg::Value(next_i)]
+            .into_iter()
+            .chain(next.iter().copied())
+            .collect();
         (next_i, all, next)
     }
 
@@ -295,7 +334,9 @@ impl Translator<'_> {
         let [then, otherwise] = [(); 2].map(|()| self.builder.create_block());
         let after = self.builder.create_block();
         let condition = self.get(condition);
-        self.builder.ins().brif(condition, then, &[], otherwise, &[]);
+        self.builder
+            .ins()
+            .brif(condition, then, &[], otherwise, &[]);
         for (arm, (body, values)) in [then, otherwise].into_iter().zip(arms) {
             self.builder.switch_to_block(arm);
             self.builder.seal_block(arm);
@@ -363,7 +404,9 @@ fn folds_loads(body: &[Statement]) -> bool {
     let mut uses: HashMap<Value, u32> = HashMap::new();
     let mut factors = Vec::new();
     for statement in body {
-        let Statement::Let { expr, .. } = statement else { continue };
+        let Statement::Let { expr, .. } = statement else {
+            continue;
+        };
         for value in operands(*expr) {
             *uses.entry(value).or_default() += 1;
         }
@@ -372,9 +415,14 @@ fn folds_loads(body: &[Statement]) -> bool {
         }
     }
     body.iter().any(|statement| match statement {
-        Statement::Let { result, expr: Expr::Load { memory: MemoryType::Vector(_), .. } } => {
-            factors.contains(result) && uses[result] == 1
-        }
+        Statement::Let {
+            result,
+            expr:
+                Expr::Load {
+                    memory: MemoryType::Vector(_),
+                    ..
+                },
+        } => factors.contains(result) && uses[result] == 1,
         _ => false,
     })
 }

@@ -36,7 +36,14 @@ const SHARED: &[(&str, &str)] = &[
     // No trap handler will ever read the tables.
     ("unwind_info", "false"),
     // Costs a tenth of the compile time; tests run with debug assertions.
-    ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+    (
+        "enable_verifier",
+        if cfg!(debug_assertions) {
+            "true"
+        } else {
+            "false"
+        },
+    ),
 ];
 
 /// The code generator for `target`.
@@ -53,5 +60,7 @@ pub(super) fn build(target: &Target) -> Result<OwnedTargetIsa, BackendError> {
             builder.enable(setting).map_err(|e| error(&e))?;
         }
     }
-    builder.finish(settings::Flags::new(shared)).map_err(|e| error(&e))
+    builder
+        .finish(settings::Flags::new(shared))
+        .map_err(|e| error(&e))
 }

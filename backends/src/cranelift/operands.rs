@@ -21,9 +21,11 @@ pub(super) fn replace_operands(expr: Expr, mut f: impl FnMut(Value) -> Value) ->
         Expr::FloatUnary(op, a) => Expr::FloatUnary(op, f(a)),
         Expr::MulAdd(a, b, c) => Expr::MulAdd(f(a), f(b), f(c)),
         Expr::Compare(op, a, b) => Expr::Compare(op, f(a), f(b)),
-        Expr::Select { condition, a, b } => {
-            Expr::Select { condition: f(condition), a: f(a), b: f(b) }
-        }
+        Expr::Select { condition, a, b } => Expr::Select {
+            condition: f(condition),
+            a: f(a),
+            b: f(b),
+        },
         Expr::Splat(a, lanes) => Expr::Splat(f(a), lanes),
         Expr::Extract(a, lane) => Expr::Extract(f(a), lane),
         Expr::PtrAdd(a, b) => Expr::PtrAdd(f(a), f(b)),
@@ -33,7 +35,18 @@ pub(super) fn replace_operands(expr: Expr, mut f: impl FnMut(Value) -> Value) ->
         Expr::FloatToInt(a) => Expr::FloatToInt(f(a)),
         Expr::IntToFloat(a) => Expr::IntToFloat(f(a)),
         Expr::Bitcast(a) => Expr::Bitcast(f(a)),
-        Expr::Load { memory, base, offset } => Expr::Load { memory, base: f(base), offset },
-        Expr::AtomicLoad { base, offset } => Expr::AtomicLoad { base: f(base), offset },
+        Expr::Load {
+            memory,
+            base,
+            offset,
+        } => Expr::Load {
+            memory,
+            base: f(base),
+            offset,
+        },
+        Expr::AtomicLoad { base, offset } => Expr::AtomicLoad {
+            base: f(base),
+            offset,
+        },
     }
 }

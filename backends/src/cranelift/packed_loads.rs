@@ -25,8 +25,10 @@ pub(super) fn packed_loads(function: &Function) -> PackedLoads {
     if let Some(result) = function.result {
         only_splatted[result.0 as usize] = false;
     }
-    let mut packed =
-        PackedLoads { first: HashMap::new(), is_packed: vec![false; function.types.len()] };
+    let mut packed = PackedLoads {
+        first: HashMap::new(),
+        is_packed: vec![false; function.types.len()],
+    };
     find(&function.body, &only_splatted, &mut packed);
     packed
 }
@@ -40,7 +42,10 @@ fn limit_to_splats(block: &[Statement], only_splatted: &mut [bool]) {
     };
     for statement in block {
         match statement {
-            Statement::Let { expr: Expr::Splat(..), .. } => {}
+            Statement::Let {
+                expr: Expr::Splat(..),
+                ..
+            } => {}
             Statement::Let { expr, .. } => used(&operands(*expr)),
             Statement::Store { value, base, .. } | Statement::AtomicStore { value, base, .. } => {
                 used(&[*value, *base]);
@@ -50,7 +55,11 @@ fn limit_to_splats(block: &[Statement], only_splatted: &mut [bool]) {
                     used(&[c.initial, c.next]);
                 }
             }
-            Statement::If { then_values, otherwise_values, .. } => {
+            Statement::If {
+                then_values,
+                otherwise_values,
+                ..
+            } => {
                 used(then_values);
                 used(otherwise_values);
             }
@@ -60,7 +69,9 @@ fn limit_to_splats(block: &[Statement], only_splatted: &mut [bool]) {
     for statement in block {
         match statement {
             Statement::For { body, .. } => limit_to_splats(body, only_splatted),
-            Statement::If { then, otherwise, .. } => {
+            Statement::If {
+                then, otherwise, ..
+            } => {
                 limit_to_splats(then, only_splatted);
                 limit_to_splats(otherwise, only_splatted);
             }
@@ -75,9 +86,15 @@ fn find(block: &[Statement], only_splatted: &[bool], packed: &mut PackedLoads) {
     let mut loads: Vec<(Value, i32, Value)> = Vec::new();
     for statement in block {
         match statement {
-            Statement::Let { result, expr: Expr::Load { memory: MemoryType::F32, base, offset } }
-                if only_splatted[result.0 as usize] =>
-            {
+            Statement::Let {
+                result,
+                expr:
+                    Expr::Load {
+                        memory: MemoryType::F32,
+                        base,
+                        offset,
+                    },
+            } if only_splatted[result.0 as usize] => {
                 loads.push((*base, *offset, *result));
             }
             Statement::Let { .. } => {}
@@ -85,7 +102,9 @@ fn find(block: &[Statement], only_splatted: &[bool], packed: &mut PackedLoads) {
                 group(&mut loads, packed);
                 find(body, only_splatted, packed);
             }
-            Statement::If { then, otherwise, .. } => {
+            Statement::If {
+                then, otherwise, ..
+            } => {
                 group(&mut loads, packed);
                 find(then, only_splatted, packed);
                 find(otherwise, only_splatted, packed);

@@ -27,7 +27,9 @@ pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature
     let mut signature = module.make_signature();
     // A type without counterpart is refused when the function's body is translated.
     let ty = |value| clif_type(function.type_of(value)).unwrap_or(types::INVALID);
-    signature.params.extend(function.parameters.iter().map(|&p| AbiParam::new(ty(p))));
+    signature
+        .params
+        .extend(function.parameters.iter().map(|&p| AbiParam::new(ty(p))));
     signature.returns.extend(function.result.map(|result| {
         let result = AbiParam::new(ty(result));
         // The RISC-V ABI wants 32-bit results sign-extended, also unsigned ones; the others leave
@@ -43,7 +45,9 @@ pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature
 /// Signature of a libm function of `n_arguments` floats.
 pub(super) fn of_libm(n_arguments: usize, module: &dyn Module) -> Signature {
     let mut signature = module.make_signature();
-    signature.params.extend(vec![AbiParam::new(types::F32); n_arguments]);
+    signature
+        .params
+        .extend(vec![AbiParam::new(types::F32); n_arguments]);
     signature.returns.push(AbiParam::new(types::F32));
     signature
 }
@@ -51,6 +55,8 @@ pub(super) fn of_libm(n_arguments: usize, module: &dyn Module) -> Signature {
 /// Signature of an indirect call with `n_arguments` pointers or indices.
 pub(super) fn of_indirect(n_arguments: usize, module: &dyn Module) -> Signature {
     let mut signature = module.make_signature();
-    signature.params.extend(vec![AbiParam::new(types::I64); n_arguments]);
+    signature
+        .params
+        .extend(vec![AbiParam::new(types::I64); n_arguments]);
     signature
 }

@@ -28,8 +28,10 @@ pub(super) fn tidy(function: &Function) -> Function {
     let mut function = function.clone();
     let mut body = std::mem::take(&mut function.body);
     hoist(&mut body, &mut vec![None; function.types.len()], 0);
-    let mut numbering =
-        Numbering { same_as: (0..function.types.len() as u32).map(Value).collect(), scopes: vec![] };
+    let mut numbering = Numbering {
+        same_as: (0..function.types.len() as u32).map(Value).collect(),
+        scopes: vec![],
+    };
     function.body = numbering.block(body);
     function.result = function.result.map(|r| numbering.get(r));
     function
@@ -54,7 +56,12 @@ fn hoist(block: &mut Block, depths: &mut Vec<Option<u32>>, depth: u32) {
         let mut invariant = Block::new();
         match &mut statement {
             Statement::Let { result, .. } => depths[result.0 as usize] = Some(depth),
-            Statement::For { induction, carried, body, .. } => {
+            Statement::For {
+                induction,
+                carried,
+                body,
+                ..
+            } => {
                 depths[induction.0 as usize] = Some(depth + 1);
                 for c in carried.iter() {
                     depths[c.argument.0 as usize] = Some(depth + 1);
@@ -63,7 +70,12 @@ fn hoist(block: &mut Block, depths: &mut Vec<Option<u32>>, depth: u32) {
                 hoist(body, depths, depth + 1);
                 take_invariant(body, depths, depth, &mut invariant);
             }
-            Statement::If { then, otherwise, results, .. } => {
+            Statement::If {
+                then,
+                otherwise,
+                results,
+                ..
+            } => {
                 hoist(then, depths, depth);
                 hoist(otherwise, depths, depth);
                 for value in results.iter() {
@@ -85,25 +97,21 @@ fn hoist(block: &mut Block, depths: &mut Vec<Option<u32>>, depth: u32) {
 
 /// Moves what the loop around `body` does not change to `invariant`, which stands before the loop,
 /// `depth` loops deep. Arms of conditionals count: what is computed there cannot fail either.
-fn take_invariant(
-    body: &mut Block,
-    depths: &mut [Option<u32>],
-    depth: u32,
-    invariant: &mut Block,
-) {
+fn take_invariant(body: &mut Block, depths: &mut [Option<u32>], depth: u32, invariant: &mut Block) {
     let mut rest = Block::with_capacity(body.len());
     for mut statement in std::mem::take(body) {
         match &mut statement {
             Statement::Let { result, expr } => {
-                let is_outside =
-                    |v: &Value| depths[v.0 as usize].is_none_or(|d| d <= depth);
+                let is_outside = |v: &Value| depths[v.0 as usize].is_none_or(|d| d <= depth);
                 if is_pure(*expr) && operands(*expr).iter().all(is_outside) {
                     depths[result.0 as usize] = Some(depth);
                     invariant.push(statement);
                     continue;
                 }
             }
-            Statement::If { then, otherwise, .. } => {
+            Statement::If {
+                then, otherwise, ..
+            } => {
                 take_invariant(then, depths, depth, invariant);
                 take_invariant(otherwise, depths, depth, invariant);
             }
@@ -132,7 +140,10 @@ impl Numbering {
 
     fn block(&mut self, block: Block) -> Block {
         self.scopes.push(HashMap::new());
-        let block = block.into_iter().filter_map(|s| self.statement(s)).collect();
+        let block = block
+            .into_iter()
+            .filter_map(|s| self.statement(s))
+            .collect();
         self.scopes.pop();
         block
     }
@@ -152,13 +163,34 @@ impl Numbering {
                 }
                 Statement::Let { result, expr }
             }
-            Statement::Store { memory, value, base, offset } => {
-                Statement::Store { memory, value: self.get(value), base: self.get(base), offset }
-            }
-            Statement::AtomicStore { value, base, offset } => {
-                Statement::AtomicStore { value: self.get(value), base: self.get(base), offset }
-            }
-            Statement::For { induction, low, high, step, carried, body } => {
+            Statement::Store {
+                memory,
+                value,
+                base,
+                offset,
+            } => Statement::Store {
+                memory,
+                value: self.get(value),
+                base: self.get(base),
+                offset,
+            },
+            Statement::AtomicStore {
+                value,
+                base,
+                offset,
+            } => Statement::AtomicStore {
+                value: self.get(value),
+                base: self.get(base),
+                offset,
+            },
+            Statement::For {
+                induction,
+                low,
+                high,
+                step,
+                carried,
+                body,
+            } => {
                 let (low, high) = (self.get(low), self.get(high));
                 let body = self.block(body);
                 let carried = carried.into_iter().map(|c| Carried {
@@ -168,7 +200,14 @@ impl Numbering {
                     result: c.result,
                 });
                 let carried = carried.collect();
-                Statement::For { induction, low, high, step, carried, body }
+                Statement::For {
+                    induction,
+                    low,
+                    high,
+                    step,
+                    carried,
+                    body,
+                }
             }
             Statement::If {
                 condition,
@@ -183,9 +222,20 @@ impl Numbering {
                 let otherwise = self.block(otherwise);
                 let all = |values: Vec<Value>| values.into_iter().map(|v| self.get(v)).collect();
                 let (then_values, otherwise_values) = (all(then_values), all(otherwise_values));
-                Statement::If { condition, then, then_values, otherwise, otherwise_values, results }
+                Statement::If {
+                    condition,
+                    then,
+                    then_values,
+                    otherwise,
+                    otherwise_values,
+                    results,
+                }
             }
-            Statement::Call { callee, arguments, result } => {
+            Statement::Call {
+                callee,
+                arguments,
+                result,
+            } => {
                 let callee = match callee {
                     condensec_ir::kernel::Callee::Indirect(target) => {
                         condensec_ir::kernel::Callee::Indirect(self.get(target))
@@ -193,7 +243,11 @@ impl Numbering {
                     libm => libm,
                 };
                 let arguments = arguments.into_iter().map(|v| self.get(v)).collect();
-                Statement::Call { callee, arguments, result }
+                Statement::Call {
+                    callee,
+                    arguments,
+                    result,
+                }
             }
         })
     }
@@ -216,4 +270,68 @@ fn key(expr: Expr) -> Key {
         other => operands(other).into_iter().map(value).collect(),
     };
     (std::mem::discriminant(&expr), parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use condensec_ir::kernel::{
+        FunctionBuilder, MemoryType, Type, print_function, verify_function,
+    };
+
+    #[test]
+    fn invariant_code_leaves_the_loop_once() {
+        let mut f = FunctionBuilder::new("f", &[Type::Ptr, Type::Index, Type::Index]);
+        let [x, low, high] = f.parameters();
+        f.for_each(low, high, 4, |f, i| {
+            let at = f.ptr_add(x, i);
+            let value = f.load(MemoryType::F32, at, 0);
+            let half = f.f32(0.5);
+            let value = f.fmul(value, half);
+            let again = f.f32(0.5);
+            let value = f.fmul(value, again);
+            let at = f.ptr_add(x, i);
+            f.store(MemoryType::F32, value, at, 0);
+        });
+        let function = tidy(&f.finish());
+        verify_function(&function).unwrap();
+        let expected = "\
+func @f(%0: ptr, %1: index, %2: index) {
+  %6: f32 = 0.5
+  for %3 in %1..%2 step 4 {
+    %4: ptr = ptr_add %0, %3
+    %5: f32 = load f32 %4 + 0
+    %7: f32 = fmul %5, %6
+    %9: f32 = fmul %7, %6
+    store f32 %9, %4 + 0
+  }
+}
+";
+        assert_eq!(print_function(&function), expected);
+    }
+
+    #[test]
+    fn loads_and_divisions_stay_where_they_are_guarded() {
+        let mut f = FunctionBuilder::new("f", &[Type::Ptr, Type::Index, Type::Index]);
+        let [x, a, b] = f.parameters();
+        f.for_each(a, b, 1, |f, i| {
+            let value = f.load(MemoryType::Index, x, 0);
+            let quotient = f.int(IntBinaryOp::DivU, b, a);
+            let sum = f.add(value, quotient);
+            let sum = f.add(sum, i);
+            f.store(MemoryType::Index, sum, x, 0);
+        });
+        let before = f.finish();
+        assert_eq!(tidy(&before), before);
+    }
+
+    #[test]
+    fn arms_of_a_conditional_do_not_share_their_values() {
+        let mut f = FunctionBuilder::new("f", &[Type::Index, Type::Index]);
+        let [a, b] = f.parameters();
+        let less = f.compare(condensec_ir::kernel::CompareOp::Lt, a, b);
+        let value = f.if_else(less, |f| vec![f.add(a, b)], |f| vec![f.add(a, b)])[0];
+        let function = tidy(&f.finish_with(Some(value)));
+        verify_function(&function).unwrap();
+    }
 }

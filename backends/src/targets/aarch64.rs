@@ -9,7 +9,10 @@ pub const SPEC: TargetSpec = TargetSpec {
     name: "aarch64",
     aliases: &["arm64", "armv8a"],
     triple: "aarch64-unknown-linux-gnu",
-    cpus: &[Cpu { name: "generic", features: &[] }],
+    cpus: &[Cpu {
+        name: "generic",
+        features: &[],
+    }],
     features: &[],
     tier: Tier::Two,
     tested: "qemu-aarch64",

@@ -129,7 +129,9 @@ pub enum TargetError {
         known: String,
     },
     /// The feature is none of that target, or lacks its sign.
-    #[error("target {target} has no feature \"{feature}\"; write +name or -name with one of {known}")]
+    #[error(
+        "target {target} has no feature \"{feature}\"; write +name or -name with one of {known}"
+    )]
     UnknownFeature {
         /// The target.
         target: &'static str,
@@ -163,12 +165,17 @@ pub fn resolve(
         "host" | "native" => host_spec()?,
         _ => find_spec(name)?,
     };
-    let is_native = matches!(cpu, Some("native"))
-        || (cpu.is_none() && matches!(name, "host" | "native"));
-    let mut target = Target { spec, cpu: String::new(), features: BTreeSet::new() };
+    let is_native =
+        matches!(cpu, Some("native")) || (cpu.is_none() && matches!(name, "host" | "native"));
+    let mut target = Target {
+        spec,
+        cpu: String::new(),
+        features: BTreeSet::new(),
+    };
     if is_native {
-        let native = (spec.native_features)()
-            .ok_or_else(|| TargetError::UnknownHost { known: target_names() })?;
+        let native = (spec.native_features)().ok_or_else(|| TargetError::UnknownHost {
+            known: target_names(),
+        })?;
         target.cpu = "native".into();
         for feature in native {
             target.enable(feature);
@@ -197,16 +204,22 @@ pub fn resolve(
 }
 
 fn find_spec(name: &str) -> Result<&'static TargetSpec, TargetError> {
-    let is_named = |s: &&&TargetSpec| {
-        s.name == name || s.triple == name || s.aliases.contains(&name)
-    };
+    let is_named =
+        |s: &&&TargetSpec| s.name == name || s.triple == name || s.aliases.contains(&name);
     if let Some(spec) = TARGETS.iter().find(is_named) {
         return Ok(spec);
     }
     let known = target_names();
     match NEEDS_LLVM.iter().find(|(llvm, _)| *llvm == name) {
-        Some((_, what)) => Err(TargetError::NeedsLlvm { name: name.into(), what, known }),
-        None => Err(TargetError::UnknownTarget { name: name.into(), known }),
+        Some((_, what)) => Err(TargetError::NeedsLlvm {
+            name: name.into(),
+            what,
+            known,
+        }),
+        None => Err(TargetError::UnknownTarget {
+            name: name.into(),
+            known,
+        }),
     }
 }
 
@@ -215,7 +228,9 @@ fn host_spec() -> Result<&'static TargetSpec, TargetError> {
         .iter()
         .find(|s| (s.native_features)().is_some())
         .copied()
-        .ok_or_else(|| TargetError::UnknownHost { known: target_names() })
+        .ok_or_else(|| TargetError::UnknownHost {
+            known: target_names(),
+        })
 }
 
 fn target_names() -> String {
@@ -257,7 +272,11 @@ impl Target {
     /// Whether its code runs on the machine of this process.
     pub fn is_host(&self) -> bool {
         (self.spec.native_features)().is_some_and(|native| {
-            let mut host = Self { spec: self.spec, cpu: String::new(), features: BTreeSet::new() };
+            let mut host = Self {
+                spec: self.spec,
+                cpu: String::new(),
+                features: BTreeSet::new(),
+            };
             for feature in native {
                 host.enable(feature);
             }
@@ -267,7 +286,10 @@ impl Target {
 
     /// The triple, parsed.
     pub fn lexicon(&self) -> Triple {
-        self.spec.triple.parse().expect("the triples of TARGETS parse; a test checks it")
+        self.spec
+            .triple
+            .parse()
+            .expect("the triples of TARGETS parse; a test checks it")
     }
 
     /// Size of a pointer in bytes.
@@ -344,12 +366,25 @@ mod tests {
         for spec in TARGETS {
             let known = |name: &&str| spec.features.iter().any(|f| f.name == *name);
             assert!(spec.features.is_sorted_by_key(|f| f.name), "{}", spec.name);
-            assert!(spec.features.iter().flat_map(|f| f.needs).all(known), "{}", spec.name);
-            assert!(spec.cpus.iter().flat_map(|c| c.features).all(known), "{}", spec.name);
+            assert!(
+                spec.features.iter().flat_map(|f| f.needs).all(known),
+                "{}",
+                spec.name
+            );
+            assert!(
+                spec.cpus.iter().flat_map(|c| c.features).all(known),
+                "{}",
+                spec.name
+            );
             for cpu in spec.cpus {
                 let target = resolve(spec.name, Some(cpu.name), NONE).unwrap();
                 assert_eq!(target.pointer_bytes(), 8);
-                assert!(matches!(target.info().lanes, 1 | 4), "{} {}", spec.name, cpu.name);
+                assert!(
+                    matches!(target.info().lanes, 1 | 4),
+                    "{} {}",
+                    spec.name,
+                    cpu.name
+                );
             }
         }
     }
@@ -372,14 +407,19 @@ mod tests {
     fn riscv_has_vectors_with_v_only() {
         assert_eq!(resolve("riscv64", None, NONE).unwrap().info().lanes, 1);
         assert_eq!(resolve("riscv64", None, &["+v"]).unwrap().info().lanes, 4);
-        assert_eq!(resolve("riscv64", Some("rv64gcv"), NONE).unwrap().info().lanes, 4);
+        assert_eq!(
+            resolve("riscv64", Some("rv64gcv"), NONE)
+                .unwrap()
+                .info()
+                .lanes,
+            4
+        );
     }
 
     #[test]
     fn errors_say_what_exists() {
-        let message = |name, cpu, features: &[&str]| {
-            resolve(name, cpu, features).unwrap_err().to_string()
-        };
+        let message =
+            |name, cpu, features: &[&str]| resolve(name, cpu, features).unwrap_err().to_string();
         assert_eq!(
             message("sparc", None, NONE),
             "there is no target \"sparc\"; there are aarch64, riscv64, x86_64, host"

@@ -12,20 +12,48 @@ pub const SPEC: TargetSpec = TargetSpec {
     aliases: &["riscv64gc"],
     triple: "riscv64gc-unknown-linux-gnu",
     cpus: &[
-        Cpu { name: "rv64gc", features: &["c"] },
-        Cpu { name: "rv64gcv", features: &["c", "v"] },
+        Cpu {
+            name: "rv64gc",
+            features: &["c"],
+        },
+        Cpu {
+            name: "rv64gcv",
+            features: &["c", "v"],
+        },
     ],
     features: &[
-        Feature { name: "c", needs: &[] },
-        Feature { name: "v", needs: &["zvl128b"] },
-        Feature { name: "zba", needs: &[] },
-        Feature { name: "zbb", needs: &[] },
-        Feature { name: "zbs", needs: &[] },
-        Feature { name: "zvl128b", needs: &[] },
+        Feature {
+            name: "c",
+            needs: &[],
+        },
+        Feature {
+            name: "v",
+            needs: &["zvl128b"],
+        },
+        Feature {
+            name: "zba",
+            needs: &[],
+        },
+        Feature {
+            name: "zbb",
+            needs: &[],
+        },
+        Feature {
+            name: "zbs",
+            needs: &[],
+        },
+        Feature {
+            name: "zvl128b",
+            needs: &[],
+        },
     ],
     tier: Tier::Two,
     tested: "qemu-riscv64",
-    qemu: Some(&["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0"]),
+    qemu: Some(&[
+        "qemu-riscv64",
+        "-cpu",
+        "rv64,v=true,vlen=128,vext_spec=v1.0",
+    ]),
     c_compiler: "riscv64-linux-gnu-gcc",
     lanes: |target| if target.has("v") { 4 } else { 1 },
     has_fma: |_| true,

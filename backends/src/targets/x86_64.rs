@@ -10,21 +10,60 @@ pub const SPEC: TargetSpec = TargetSpec {
     aliases: &["amd64", "x64", "x86-64"],
     triple: "x86_64-unknown-linux-gnu",
     cpus: &[
-        Cpu { name: "x86-64-v3", features: &["avx2", "bmi1", "bmi2", "fma", "lzcnt", "popcnt"] },
-        Cpu { name: "x86-64-v2", features: &["popcnt", "sse4.2"] },
+        Cpu {
+            name: "x86-64-v3",
+            features: &["avx2", "bmi1", "bmi2", "fma", "lzcnt", "popcnt"],
+        },
+        Cpu {
+            name: "x86-64-v2",
+            features: &["popcnt", "sse4.2"],
+        },
     ],
     features: &[
-        Feature { name: "avx", needs: &["sse4.2"] },
-        Feature { name: "avx2", needs: &["avx"] },
-        Feature { name: "bmi1", needs: &[] },
-        Feature { name: "bmi2", needs: &[] },
-        Feature { name: "fma", needs: &["avx"] },
-        Feature { name: "lzcnt", needs: &[] },
-        Feature { name: "popcnt", needs: &[] },
-        Feature { name: "sse3", needs: &[] },
-        Feature { name: "sse4.1", needs: &["ssse3"] },
-        Feature { name: "sse4.2", needs: &["sse4.1"] },
-        Feature { name: "ssse3", needs: &["sse3"] },
+        Feature {
+            name: "avx",
+            needs: &["sse4.2"],
+        },
+        Feature {
+            name: "avx2",
+            needs: &["avx"],
+        },
+        Feature {
+            name: "bmi1",
+            needs: &[],
+        },
+        Feature {
+            name: "bmi2",
+            needs: &[],
+        },
+        Feature {
+            name: "fma",
+            needs: &["avx"],
+        },
+        Feature {
+            name: "lzcnt",
+            needs: &[],
+        },
+        Feature {
+            name: "popcnt",
+            needs: &[],
+        },
+        Feature {
+            name: "sse3",
+            needs: &[],
+        },
+        Feature {
+            name: "sse4.1",
+            needs: &["ssse3"],
+        },
+        Feature {
+            name: "sse4.2",
+            needs: &["sse4.1"],
+        },
+        Feature {
+            name: "ssse3",
+            needs: &["sse3"],
+        },
     ],
     tier: Tier::One,
     tested: "natively",
@@ -53,7 +92,12 @@ fn native_features() -> Option<Vec<&'static str>> {
         ("sse4.2", detected!("sse4.2")),
         ("ssse3", detected!("ssse3")),
     ];
-    Some(features.into_iter().filter_map(|(name, has)| has.then_some(name)).collect())
+    Some(
+        features
+            .into_iter()
+            .filter_map(|(name, has)| has.then_some(name))
+            .collect(),
+    )
 }
 
 #[cfg(not(target_arch = "x86_64"))]

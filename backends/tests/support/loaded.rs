@@ -22,7 +22,7 @@ pub fn build(program: &Program, target: &Target) -> Library {
 
 /// Writes all files of `library` into `folder`.
 pub fn write_files(library: &Library, folder: &Path) {
-    for file in library.files.iter().chain(&library.objects) {
+    for file in library.files.iter().chain([&library.object]) {
         std::fs::write(folder.join(&file.name), &file.bytes).unwrap();
     }
 }
@@ -43,7 +43,9 @@ pub fn link_shared(library: &Library, folder: &Path, c_compiler: &str) -> std::p
 
 /// Runs a command that must succeed and returns what it printed.
 pub fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {error}");
     assert_eq!(error, "", "{command:?}");
@@ -99,10 +101,16 @@ impl Loaded {
         let mut memory = vec![Line::default(); n_lines];
         let mut state = std::ptr::null_mut();
         // SAFETY: the memory has the size and alignment that the library asks for.
-        let status =
-            unsafe { (model.init)(memory.as_mut_ptr().cast(), n_lines * 64, &mut state) };
+        let status = unsafe { (model.init)(memory.as_mut_ptr().cast(), n_lines * 64, &mut state) };
         assert_eq!(status, Status::Ok as i32);
-        Self { library, model, memory, state, handle, folder }
+        Self {
+            library,
+            model,
+            memory,
+            state,
+            handle,
+            folder,
+        }
     }
 
     /// Address of an exported symbol.
@@ -127,11 +135,12 @@ impl Loaded {
         let outputs = unsafe {
             std::slice::from_raw_parts(self.model.outputs, self.model.n_outputs as usize)
         };
-        let mut results: Vec<Vec<f32>> =
-            outputs.iter().map(|o| vec![f32::NAN; o.bytes as usize / 4]).collect();
+        let mut results: Vec<Vec<f32>> = outputs
+            .iter()
+            .map(|o| vec![f32::NAN; o.bytes as usize / 4])
+            .collect();
         let inputs: Vec<*const c_void> = inputs.iter().map(|i| i.as_ptr().cast()).collect();
-        let outputs: Vec<*mut c_void> =
-            results.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
+        let outputs: Vec<*mut c_void> = results.iter_mut().map(|o| o.as_mut_ptr().cast()).collect();
         // SAFETY: the tests' inputs have the sizes of their programs' ports.
         let status = unsafe { (self.model.run)(self.state, inputs.as_ptr(), outputs.as_ptr()) };
         assert_eq!(status, Status::Ok as i32);

@@ -9,7 +9,9 @@
 //! ```
 
 use super::programs::{empty, floats, kernel, port, shorts};
-use condensec_ir::kernel::{Argument, Function, FunctionBuilder, MemoryType, Program, Section, Step, Symbol};
+use condensec_ir::kernel::{
+    Argument, Function, FunctionBuilder, MemoryType, Program, Section, Step, Symbol,
+};
 
 /// Shape of a tile.
 #[derive(Debug, Clone, Copy)]
@@ -28,59 +30,67 @@ impl Tile {
 
 /// The kernel; arguments: weights, indices, number of entries. One task.
 pub fn list_kernel(tile: Tile) -> Function {
-    let Tile { rows, vectors, lanes } = tile;
-    kernel(&format!("list_{rows}x{vectors}"), |f, [bases, arguments, ..]| {
-        let x = f.load(MemoryType::Ptr, bases, 8);
-        let y = f.load(MemoryType::Ptr, bases, 16);
-        let weights = f.load(MemoryType::Ptr, arguments, 0);
-        let indices = f.load(MemoryType::Ptr, arguments, 8);
-        let n = f.load(MemoryType::Index, arguments, 16);
-        let zero = f.f32(0.0);
-        let zero = f.splat(zero, lanes);
-        let mut initial = vec![zero; rows * vectors];
-        initial.push(weights);
-        let low = f.index(0);
-        let results = f.for_loop(low, n, 1, &initial, |f, e, carried| {
-            let weights = carried[rows * vectors];
-            let at = f.ptr_offset(indices, e, 2);
-            let index = f.load(MemoryType::U16, at, 0);
-            let x = f.ptr_offset(x, index, 4);
-            let activation = |f: &mut FunctionBuilder, v: usize| f.load_lanes(lanes, x, 4 * lanes * v);
-            let weight = |f: &mut FunctionBuilder, r: usize| {
-                let w = f.load(MemoryType::F32, weights, 4 * r);
-                f.splat(w, lanes)
-            };
-            // The smaller side stays in registers, the other one streams.
-            let mut next = carried[..rows * vectors].to_vec();
-            if vectors <= rows {
-                let a: Vec<_> = (0..vectors).map(|v| activation(f, v)).collect();
-                for r in 0..rows {
-                    let w = weight(f, r);
-                    for v in 0..vectors {
-                        let acc = &mut next[r * vectors + v];
-                        *acc = f.mul_add(w, a[v], *acc);
-                    }
-                }
-            } else {
-                let w: Vec<_> = (0..rows).map(|r| weight(f, r)).collect();
-                for v in 0..vectors {
-                    let a = activation(f, v);
+    let Tile {
+        rows,
+        vectors,
+        lanes,
+    } = tile;
+    kernel(
+        &format!("list_{rows}x{vectors}"),
+        |f, [bases, arguments, ..]| {
+            let x = f.load(MemoryType::Ptr, bases, 8);
+            let y = f.load(MemoryType::Ptr, bases, 16);
+            let weights = f.load(MemoryType::Ptr, arguments, 0);
+            let indices = f.load(MemoryType::Ptr, arguments, 8);
+            let n = f.load(MemoryType::Index, arguments, 16);
+            let zero = f.f32(0.0);
+            let zero = f.splat(zero, lanes);
+            let mut initial = vec![zero; rows * vectors];
+            initial.push(weights);
+            let low = f.index(0);
+            let results = f.for_loop(low, n, 1, &initial, |f, e, carried| {
+                let weights = carried[rows * vectors];
+                let at = f.ptr_offset(indices, e, 2);
+                let index = f.load(MemoryType::U16, at, 0);
+                let x = f.ptr_offset(x, index, 4);
+                let activation =
+                    |f: &mut FunctionBuilder, v: usize| f.load_lanes(lanes, x, 4 * lanes * v);
+                let weight = |f: &mut FunctionBuilder, r: usize| {
+                    let w = f.load(MemoryType::F32, weights, 4 * r);
+                    f.splat(w, lanes)
+                };
+                // The smaller side stays in registers, the other one streams.
+                let mut next = carried[..rows * vectors].to_vec();
+                if vectors <= rows {
+                    let a: Vec<_> = (0..vectors).map(|v| activation(f, v)).collect();
                     for r in 0..rows {
-                        let acc = &mut next[r * vectors + v];
-                        *acc = f.mul_add(w[r], a, *acc);
+                        let w = weight(f, r);
+                        for v in 0..vectors {
+                            let acc = &mut next[r * vectors + v];
+                            *acc = f.mul_add(w, a[v], *acc);
+                        }
+                    }
+                } else {
+                    let w: Vec<_> = (0..rows).map(|r| weight(f, r)).collect();
+                    for v in 0..vectors {
+                        let a = activation(f, v);
+                        for r in 0..rows {
+                            let acc = &mut next[r * vectors + v];
+                            *acc = f.mul_add(w[r], a, *acc);
+                        }
                     }
                 }
+                next.push(f.ptr_add_const(weights, 4 * rows));
+                next
+            });
+            for r in 0..rows {
+                for v in 0..vectors {
+                    let offset = 4 * (r * tile.pixels() + v * lanes);
+                    f.store_lanes(results[r * vectors + v], y, offset);
+                }
             }
-            next.push(f.ptr_add_const(weights, 4 * rows));
-            next
-        });
-        for r in 0..rows {
-            for v in 0..vectors {
-                let offset = 4 * (r * tile.pixels() + v * lanes);
-                f.store_lanes(results[r * vectors + v], y, offset);
-            }
-        }
-    })
+        },
+    )
 }
 
 /// A program of one list over `n_columns` rows of activations; every column once, backwards.
@@ -88,10 +98,13 @@ pub fn list_program(tile: Tile, n_columns: usize) -> Program {
     let mut program = empty("list", 1);
     program.inputs.push(port("x", &[n_columns, tile.pixels()]));
     program.outputs.push(port("y", &[tile.rows, tile.pixels()]));
-    let weights: Vec<f32> =
-        (0..n_columns * tile.rows).map(|i| (i % 17) as f32 * 0.25 - 2.0).collect();
-    let indices: Vec<u16> =
-        (0..n_columns).rev().map(|k| (k * tile.pixels()) as u16).collect();
+    let weights: Vec<f32> = (0..n_columns * tile.rows)
+        .map(|i| (i % 17) as f32 * 0.25 - 2.0)
+        .collect();
+    let indices: Vec<u16> = (0..n_columns)
+        .rev()
+        .map(|k| (k * tile.pixels()) as u16)
+        .collect();
     let weights = program.add_data(floats("w", Section::Weights, &weights));
     let indices = program.add_data(shorts("i", &indices));
     let kernel = program.add_kernel(list_kernel(tile));
@@ -100,6 +113,11 @@ pub fn list_program(tile: Tile, n_columns: usize) -> Program {
         Argument::Address(Symbol::Data(indices, 0)),
         Argument::Index(n_columns as u64),
     ];
-    program.steps[0].push(Step { kernel, arguments, n_tasks: 1, node: "list".into() });
+    program.steps[0].push(Step {
+        kernel,
+        arguments,
+        n_tasks: 1,
+        node: "list".into(),
+    });
     program
 }

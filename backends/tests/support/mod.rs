@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod agreement;
 pub mod loaded;
 pub mod micro_kernel;
 pub mod programs;

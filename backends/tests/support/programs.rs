@@ -29,7 +29,10 @@ pub fn empty(name: &str, n_levels: usize) -> Program {
 
 /// An input or output.
 pub fn port(name: &str, shape: &[usize]) -> Port {
-    Port { name: name.into(), shape: shape.to_vec() }
+    Port {
+        name: name.into(),
+        shape: shape.to_vec(),
+    }
 }
 
 /// A constant of f32.
@@ -85,7 +88,12 @@ pub fn map(
         let y = f.load(MemoryType::Ptr, bases, 16);
         body(f, x, y);
     }));
-    program.steps[0].push(Step { kernel, arguments: vec![], n_tasks: 1, node: "map".into() });
+    program.steps[0].push(Step {
+        kernel,
+        arguments: vec![],
+        n_tasks: 1,
+        node: "map".into(),
+    });
     program
 }
 
@@ -95,6 +103,11 @@ pub fn add_step(program: &mut Program, function: Function, arguments: &[Argument
     let kernel = program.add_kernel(function);
     for steps in &mut program.steps {
         let (arguments, node) = (arguments.to_vec(), node.clone());
-        steps.push(Step { kernel, arguments, n_tasks: 1, node });
+        steps.push(Step {
+            kernel,
+            arguments,
+            n_tasks: 1,
+            node,
+        });
     }
 }

@@ -11,8 +11,11 @@ use std::process::{Command, Stdio};
 
 /// Every CPU of every target.
 pub fn all_targets() -> Vec<Target> {
-    let cpus = targets::TARGETS.iter().flat_map(|t| t.cpus.iter().map(|c| (t.name, c.name)));
-    cpus.map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap()).collect()
+    let cpus = targets::TARGETS
+        .iter()
+        .flat_map(|t| t.cpus.iter().map(|c| (t.name, c.name)));
+    cpus.map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap())
+        .collect()
 }
 
 /// `target cpu`, for messages.
@@ -24,14 +27,20 @@ pub fn title(target: &Target) -> String {
 fn find_command(commands: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let candidates = commands.iter().flat_map(|c| folders.iter().map(move |f| f.join(c)));
+    let candidates = commands
+        .iter()
+        .flat_map(|c| folders.iter().map(move |f| f.join(c)));
     candidates.into_iter().find(|c| c.is_file())
 }
 
 /// The C compiler for `target`.
 pub fn c_compiler(target: &Target) -> Option<PathBuf> {
     let is_native = target.triple().starts_with(std::env::consts::ARCH);
-    find_command(&[if is_native { "cc" } else { target.spec().c_compiler }])
+    find_command(&[if is_native {
+        "cc"
+    } else {
+        target.spec().c_compiler
+    }])
 }
 
 /// Runs `program` at `level` on `target`, or prints `skipped` and why.
@@ -60,12 +69,21 @@ pub fn run_on(
     let folder = tempfile::tempdir().unwrap();
     loaded::write_files(&library, folder.path());
     let binary = link_static(&library, folder.path(), &compiler);
-    let bytes: Vec<u8> = inputs.iter().copied().flatten().flat_map(|v| v.to_le_bytes()).collect();
+    let bytes: Vec<u8> = inputs
+        .iter()
+        .copied()
+        .flatten()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
     let mut command = Command::new(emulator_path);
-    command.args(&emulator[1..]).arg(binary).arg(level.to_string());
+    command
+        .args(&emulator[1..])
+        .arg(binary)
+        .arg(level.to_string());
     let output = run_with_input(&mut command, &bytes);
-    let mut values =
-        output.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().expect("chunks of 4")));
+    let mut values = output
+        .chunks_exact(4)
+        .map(|c| f32::from_le_bytes(c.try_into().expect("chunks of 4")));
     let take = |port: &condensec_ir::kernel::Port| {
         values.by_ref().take(port.shape.iter().product()).collect()
     };
@@ -105,6 +123,8 @@ int main(int argc, char **argv)
         return 4;
     if ({name}_level(state) != {upper}_LEVELS - 1)
         return 5;
+    if ({name}_level(NULL) != 0xffffffffu)
+        return 10;
     if ({name}_set_level(state, {upper}_LEVELS) != CND_BAD_LEVEL)
         return 6;
     if ({name}_set_level(state, (uint32_t)atoi(argv[1])) != CND_OK)
@@ -126,9 +146,20 @@ pub fn link_static(library: &Library, folder: &Path, compiler: &Path) -> PathBuf
     std::fs::write(&source, main_c(&library.name)).unwrap();
     let binary = folder.join("main");
     let archive = folder.join(library.archive_name());
-    let warnings = ["-std=c11", "-pedantic", "-Wall", "-Wextra", "-Werror", "-static"];
+    let warnings = [
+        "-std=c11",
+        "-pedantic",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-static",
+    ];
     let mut command = Command::new(compiler);
-    command.args(warnings).args([&source, &archive]).arg("-o").arg(&binary);
+    command
+        .args(warnings)
+        .args([&source, &archive])
+        .arg("-o")
+        .arg(&binary);
     if !library.libm_calls.is_empty() {
         command.arg("-lm");
     }
@@ -150,6 +181,10 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
         child.wait_with_output().unwrap()
     });
     let arguments: Vec<&OsStr> = command.get_args().collect();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", output.status);
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        output.status
+    );
     output.stdout
 }

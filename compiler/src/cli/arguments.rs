@@ -116,7 +116,13 @@ impl CodegenArgs {
             Diagnostic::error("not-in-this-build", error.to_string())
                 .with_help("leave out --backend, or use a build with that back end")
         })?;
-        Ok(Settings { target, backend, name, optimization: self.optimization, texts })
+        Ok(Settings {
+            target,
+            backend,
+            name,
+            optimization: self.optimization,
+            texts,
+        })
     }
 }
 
@@ -155,7 +161,10 @@ pub(super) struct WatchArgs {
 /// Stages that have something to print, in their order.
 fn stages() -> impl Iterator<Item = &'static str> {
     let passes = PIPELINE.iter().map(|pass| pass.name);
-    [driver::IMPORT].into_iter().chain(passes).chain([driver::LOWER, "all"])
+    [driver::IMPORT]
+        .into_iter()
+        .chain(passes)
+        .chain([driver::LOWER, "all"])
 }
 
 /// `name=1x3x224x224`; a name may hold `=` itself.
@@ -179,10 +188,21 @@ mod tests {
 
     #[test]
     fn shapes_are_sizes_with_an_x_between() {
-        assert_eq!(parse_shape("x=1x3x224x224"), Ok(("x".into(), vec![1, 3, 224, 224])));
+        assert_eq!(
+            parse_shape("x=1x3x224x224"),
+            Ok(("x".into(), vec![1, 3, 224, 224]))
+        );
         assert_eq!(parse_shape("a=b=7"), Ok(("a=b".into(), vec![7])));
         assert_eq!(parse_shape("t="), Ok(("t".into(), vec![])));
-        for wrong in ["x", "=1x2", "x=1,2", "x=1x0", "x=-1", "x=1x", "x=99999999999999999999"] {
+        for wrong in [
+            "x",
+            "=1x2",
+            "x=1,2",
+            "x=1x0",
+            "x=-1",
+            "x=1x",
+            "x=99999999999999999999",
+        ] {
             assert!(parse_shape(wrong).is_err(), "{wrong}");
         }
     }

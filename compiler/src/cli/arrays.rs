@@ -44,7 +44,7 @@ pub(super) fn bind<'a>(
         };
         taken.push(array.name.as_str());
         match f32_elems(array, &file) {
-            Err(error) => errors.push(error),
+            Err(Failure(found)) => errors.extend(found),
             Ok(_) if array.shape != input.shape => {
                 let message = format!(
                     "array {:?} has shape {:?}, input {:?} needs {:?}",
@@ -66,7 +66,9 @@ pub(super) fn bind<'a>(
     let unused = |array: &&NpzArray| !taken.contains(&array.name.as_str());
     let warnings = arrays.iter().filter(unused).map(|array| {
         let message = format!("no input is called {:?}; the array is not used", array.name);
-        Diagnostic::warning("unused-array", message).at_file(&file).at_tensor(&array.name)
+        Diagnostic::warning("unused-array", message)
+            .at_file(&file)
+            .at_tensor(&array.name)
     });
     Ok((bound, warnings.collect()))
 }
@@ -75,16 +77,20 @@ pub(super) fn bind<'a>(
 ///
 /// # Errors
 /// `wrong-dtype`.
-pub(super) fn f32_elems<'a>(array: &'a NpzArray, file: &str) -> Result<&'a [f32], Diagnostic> {
+pub(super) fn f32_elems<'a>(array: &'a NpzArray, file: &str) -> Result<&'a [f32], Failure> {
     match &array.elems {
         NpzElems::F32(elems) => Ok(elems),
         _ => {
             let found = array.elem_type().trim_matches('\'');
-            let message = format!("array {:?} is of type {found}, expected float32", array.name);
+            let message = format!(
+                "array {:?} is of type {found}, expected float32",
+                array.name
+            );
             Err(Diagnostic::error("wrong-dtype", message)
                 .at_file(file)
                 .at_tensor(&array.name)
-                .with_help("convert it: array.astype(numpy.float32)"))
+                .with_help("convert it: array.astype(numpy.float32)")
+                .into())
         }
     }
 }
@@ -96,11 +102,14 @@ pub(super) fn missing(name: &str, index: usize, arrays: &[NpzArray], file: &str)
         true => "the file has no arrays".to_string(),
         false => format!("the file has {}", found.join(", ")),
     };
-    Diagnostic::error("missing-input", format!("there is no array for input {name:?}"))
-        .at_file(file)
-        .at_tensor(name)
-        .with_note(note)
-        .with_help(format!("store it as {name:?} or in_{index}"))
+    Diagnostic::error(
+        "missing-input",
+        format!("there is no array for input {name:?}"),
+    )
+    .at_file(file)
+    .at_tensor(name)
+    .with_note(note)
+    .with_help(format!("store it as {name:?} or in_{index}"))
 }
 
 #[cfg(test)]
@@ -108,11 +117,19 @@ mod tests {
     use super::*;
 
     fn port(name: &str, shape: &[usize]) -> EnginePort {
-        EnginePort { name: name.into(), shape: shape.to_vec() }
+        EnginePort {
+            name: name.into(),
+            shape: shape.to_vec(),
+        }
     }
 
     fn codes(result: Result<(Vec<&[f32]>, Vec<Diagnostic>), Failure>) -> Vec<&'static str> {
-        result.unwrap_err().0.iter().map(|diagnostic| diagnostic.code).collect()
+        result
+            .unwrap_err()
+            .0
+            .iter()
+            .map(|diagnostic| diagnostic.code)
+            .collect()
     }
 
     #[test]
@@ -132,13 +149,19 @@ mod tests {
     fn the_name_of_another_input_is_no_alias() {
         let inputs = [port("in_1", &[1]), port("b", &[1])];
         let arrays = [NpzArray::f32("in_1", &[1], vec![1.0])];
-        assert_eq!(codes(bind(&arrays, &inputs, Path::new("f.npz"))), ["missing-input"]);
+        assert_eq!(
+            codes(bind(&arrays, &inputs, Path::new("f.npz"))),
+            ["missing-input"]
+        );
     }
 
     #[test]
     fn all_that_does_not_fit_is_reported() {
         let inputs = [port("a", &[2]), port("b", &[1]), port("c", &[1])];
-        let arrays = [NpzArray::f32("a", &[1, 2], vec![0.0; 2]), NpzArray::i64("b", &[1], vec![0])];
+        let arrays = [
+            NpzArray::f32("a", &[1, 2], vec![0.0; 2]),
+            NpzArray::i64("b", &[1], vec![0]),
+        ];
         let found = codes(bind(&arrays, &inputs, Path::new("f.npz")));
         assert_eq!(found, ["wrong-shape", "wrong-dtype", "missing-input"]);
     }

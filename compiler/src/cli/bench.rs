@@ -101,13 +101,20 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         && let Err(reason) = pin()
     {
         let message = format!("the process could not be kept on one core: {reason}");
-        report::emit(&Diagnostic::warning("not-pinned", message), args.format.form());
+        report::emit(
+            &Diagnostic::warning("not-pinned", message),
+            args.format.form(),
+        );
     }
     let times = measure(&mut engine, &levels, args)?;
     let benchmark = Benchmark {
         threads: 1,
         switch_ns: measure_switch(&mut engine, &levels)?,
-        levels: levels.iter().zip(&times).map(|(&level, t)| summary(&engine, level, t)).collect(),
+        levels: levels
+            .iter()
+            .zip(&times)
+            .map(|(&level, t)| summary(&engine, level, t))
+            .collect(),
     };
     Ok(match args.format.json {
         true => super::to_json(&benchmark),
@@ -124,12 +131,18 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 }
 
 fn choose_levels(engine: &Engine, wanted: &[String]) -> Result<Vec<usize>, Failure> {
-    let names: Vec<&str> = engine.levels().iter().map(|level| level.name.as_str()).collect();
+    let names: Vec<&str> = engine
+        .levels()
+        .iter()
+        .map(|level| level.name.as_str())
+        .collect();
     if wanted.iter().any(|wanted| wanted == "all") {
         return Ok((0..names.len()).collect());
     }
-    let mut levels =
-        wanted.iter().map(|wanted| find_level(wanted, &names)).collect::<Result<Vec<_>, _>>()?;
+    let mut levels = wanted
+        .iter()
+        .map(|wanted| find_level(wanted, &names))
+        .collect::<Result<Vec<_>, _>>()?;
     levels.sort_unstable();
     levels.dedup();
     Ok(levels)
@@ -147,8 +160,11 @@ struct Times {
 fn measure(engine: &mut Engine, levels: &[usize], args: &Args) -> Result<Vec<Times>, Failure> {
     let inputs = pseudo_random_inputs(engine);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outputs: Vec<Vec<f32>> =
-        engine.outputs().iter().map(|port| vec![0.0; port.n_elems()]).collect();
+    let mut outputs: Vec<Vec<f32>> = engine
+        .outputs()
+        .iter()
+        .map(|port| vec![0.0; port.n_elems()])
+        .collect();
     let mut run = |engine: &mut Engine| {
         let start = Instant::now();
         engine.run_into(&inputs, &mut outputs)?;
@@ -162,11 +178,15 @@ fn measure(engine: &mut Engine, levels: &[usize], args: &Args) -> Result<Vec<Tim
         run(engine)?;
         guess += run(engine)? * (1 + RUNS_PER_TURN) as f64;
     }
-    let n_turns_wanted = args.runs.map(|runs| (runs as usize).div_ceil(RUNS_PER_TURN));
+    let n_turns_wanted = args
+        .runs
+        .map(|runs| (runs as usize).div_ceil(RUNS_PER_TURN));
     let budget = Duration::from_secs_f64(args.seconds);
     let n_turns_guessed = ((args.seconds / guess.max(1e-9)) as usize + 1).min(MAX_TURNS);
-    let mut progress =
-        Progress::new("measuring", n_turns_wanted.unwrap_or(n_turns_guessed) as u64);
+    let mut progress = Progress::new(
+        "measuring",
+        n_turns_wanted.unwrap_or(n_turns_guessed) as u64,
+    );
 
     let mut times: Vec<Times> = levels.iter().map(|_| Times::default()).collect();
     let start = Instant::now();
@@ -188,7 +208,9 @@ fn measure(engine: &mut Engine, levels: &[usize], args: &Args) -> Result<Vec<Tim
         progress.set(turn as u64 + 1);
     }
     if let Some(runs) = args.runs {
-        times.iter_mut().for_each(|times| times.following.truncate(runs as usize));
+        times
+            .iter_mut()
+            .for_each(|times| times.following.truncate(runs as usize));
     }
     Ok(times)
 }
@@ -234,7 +256,11 @@ fn pseudo_random_inputs(engine: &Engine) -> Vec<Vec<f32>> {
         state ^= state << 17;
         (state >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
-    engine.inputs().iter().map(|port| (0..port.n_elems()).map(|_| next()).collect()).collect()
+    engine
+        .inputs()
+        .iter()
+        .map(|port| (0..port.n_elems()).map(|_| next()).collect())
+        .collect()
 }
 
 /// Keeps this thread on the core where it is: a move to another one costs the caches' contents.
@@ -276,7 +302,9 @@ fn describe(benchmark: &Benchmark) -> String {
             level.runs.to_string(),
         ]
     });
-    let Benchmark { threads, switch_ns, .. } = benchmark;
+    let Benchmark {
+        threads, switch_ns, ..
+    } = benchmark;
     format!(
         "{}\n{threads} thread, switch {switch_ns:.1} ns\n",
         table::render(&columns, rows)

@@ -20,7 +20,9 @@ pub fn install() {
 
 fn message(info: &PanicHookInfo<'_>) -> String {
     let what = info.payload_as_str().unwrap_or("no message");
-    let place = info.location().map_or(String::new(), |place| format!("\n  --> {place}"));
+    let place = info
+        .location()
+        .map_or(String::new(), |place| format!("\n  --> {place}"));
     format!(
         "error[bug]: {what}{place}\n  = note: this is a bug in condensec {}, not in your input\n  \
          = help: please report it, with the command line and if possible the model: {ISSUES}",

@@ -30,7 +30,12 @@ pub(super) struct Args {
     name: Option<String>,
 
     /// Files to write beside the library, e.g. asm,kernel-ir; with = in front (=asm) instead of it.
-    #[arg(long, value_name = "KINDS", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "KINDS",
+        default_value = "",
+        hide_default_value = true
+    )]
     emit: EmitArg,
 
     #[command(flatten)]
@@ -70,7 +75,9 @@ struct FileEntry<'a> {
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let start = Instant::now();
-    let settings = args.codegen.settings(args.name.clone(), args.emit.texts())?;
+    let settings = args
+        .codegen
+        .settings(args.name.clone(), args.emit.texts())?;
     args.emit.check(&settings)?;
     let model = args.model.as_deref().expect("clap asks for a model");
     let source = args.import.source(model);
@@ -79,8 +86,13 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         driver::compile(&source, &settings, &mut watch)?
     };
     let files = emit::files(&compiled, &settings, &args.emit)?;
-    let new_files: Vec<NewFile<'_>> =
-        files.iter().map(|file| NewFile { name: &file.name, bytes: &file.bytes }).collect();
+    let new_files: Vec<NewFile<'_>> = files
+        .iter()
+        .map(|file| NewFile {
+            name: &file.name,
+            bytes: &file.bytes,
+        })
+        .collect();
     output::write_folder(&args.output, &new_files)?;
 
     let manifest = &compiled.library.manifest;
@@ -93,7 +105,10 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         output: args.output.display().to_string(),
         files: files
             .iter()
-            .map(|file| FileEntry { name: &file.name, bytes: file.bytes.len() as u64 })
+            .map(|file| FileEntry {
+                name: &file.name,
+                bytes: file.bytes.len() as u64,
+            })
             .collect(),
         bytes: manifest.bytes,
         state_bytes: manifest.state_bytes,
@@ -107,9 +122,22 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 }
 
 fn describe(summary: &Summary<'_>) -> String {
-    let Summary { name, target, cpu, backend, output, files, bytes, levels, seconds, .. } = summary;
-    let files: Vec<String> =
-        files.iter().map(|file| format!("{} ({})", file.name, table::bytes(file.bytes))).collect();
+    let Summary {
+        name,
+        target,
+        cpu,
+        backend,
+        output,
+        files,
+        bytes,
+        levels,
+        seconds,
+        ..
+    } = summary;
+    let files: Vec<String> = files
+        .iter()
+        .map(|file| format!("{} ({})", file.name, table::bytes(file.bytes)))
+        .collect();
     format!(
         "{name} for {target} ({cpu}) by {backend}, {seconds:.2} s\n\n{}\n\
          weights {}, indices {}, tables {}, code {}; state {} per instance\n\

@@ -8,7 +8,9 @@ use crate::report::Failure;
 
 /// Print a completion script for a shell.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  condensec completions bash > ~/.local/share/bash-completion/completions/condensec")]
+#[command(
+    after_help = "Example:\n  condensec completions bash > ~/.local/share/bash-completion/completions/condensec"
+)]
 pub(super) struct Args {
     /// The shell.
     #[arg(value_enum)]

@@ -72,11 +72,24 @@ enum Score {
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let arrays = driver::read_arrays(&args.data)?;
-    let mut engine = args.load.load(test_set::sample_shapes(&arrays), args.format)?;
-    let limit = args.samples.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-    let set = TestSet::new(&arrays, engine.inputs(), engine.outputs(), &args.data, limit)?;
+    let mut engine = args
+        .load
+        .load(test_set::sample_shapes(&arrays), args.format)?;
+    let limit = args
+        .samples
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let set = TestSet::new(
+        &arrays,
+        engine.inputs(),
+        engine.outputs(),
+        &args.data,
+        limit,
+    )?;
     let levels = evaluate(&mut engine, &set)?;
-    let evaluation = Evaluation { samples: set.n_samples, levels };
+    let evaluation = Evaluation {
+        samples: set.n_samples,
+        levels,
+    };
     Ok(match args.format.json {
         true => super::to_json(&evaluation),
         false => describe(&evaluation),
@@ -95,8 +108,11 @@ struct Tally {
 
 fn evaluate(engine: &mut Engine, set: &TestSet<'_>) -> Result<Vec<LevelScore>, Failure> {
     let n_levels = engine.levels().len();
-    let mut outputs: Vec<Vec<f32>> =
-        engine.outputs().iter().map(|port| vec![0.0; port.n_elems()]).collect();
+    let mut outputs: Vec<Vec<f32>> = engine
+        .outputs()
+        .iter()
+        .map(|port| vec![0.0; port.n_elems()])
+        .collect();
     let empty = Tally {
         n_top1: 0,
         n_top5: 0,
@@ -179,9 +195,12 @@ fn rank(scores: &[f32], label: usize) -> usize {
     if own.is_nan() {
         return scores.len();
     }
-    let is_before =
-        |(class, &score): (usize, &f32)| score > own || (score == own && class < label);
-    scores.iter().enumerate().filter(|&pair| is_before(pair)).count()
+    let is_before = |(class, &score): (usize, &f32)| score > own || (score == own && class < label);
+    scores
+        .iter()
+        .enumerate()
+        .filter(|&pair| is_before(pair))
+        .count()
 }
 
 /// Absolute difference; equal infinities and two NaNs agree, and a single NaN is infinitely far off.
@@ -190,12 +209,21 @@ fn difference(a: f32, b: f32) -> f64 {
         return 0.0;
     }
     let difference = (f64::from(a) - f64::from(b)).abs();
-    if difference.is_nan() { f64::INFINITY } else { difference }
+    if difference.is_nan() {
+        f64::INFINITY
+    } else {
+        difference
+    }
 }
 
 fn describe(evaluation: &Evaluation) -> String {
-    let is_accuracy =
-        matches!(evaluation.levels.first(), Some(LevelScore { score: Score::Accuracy { .. }, .. }));
+    let is_accuracy = matches!(
+        evaluation.levels.first(),
+        Some(LevelScore {
+            score: Score::Accuracy { .. },
+            ..
+        })
+    );
     let (first, second) = match is_accuracy {
         true => ("top-1", "top-5"),
         false => ("max error", "mean error"),
@@ -212,9 +240,10 @@ fn describe(evaluation: &Evaluation) -> String {
     let rows = evaluation.levels.iter().map(|level| {
         let (first, second) = match level.score {
             Score::Accuracy { top1, top5 } => (table::fraction(top1), table::fraction(top5)),
-            Score::Error { max_abs_err, mean_abs_err } => {
-                (format!("{max_abs_err:.3e}"), format!("{mean_abs_err:.3e}"))
-            }
+            Score::Error {
+                max_abs_err,
+                mean_abs_err,
+            } => (format!("{max_abs_err:.3e}"), format!("{mean_abs_err:.3e}")),
         };
         vec![
             format!("L{}", level.level),
@@ -226,8 +255,16 @@ fn describe(evaluation: &Evaluation) -> String {
             table::milliseconds(level.min_ms),
         ]
     });
-    let noun = if evaluation.samples == 1 { "sample" } else { "samples" };
-    format!("{} {noun}\n\n{}", evaluation.samples, table::render(&columns, rows))
+    let noun = if evaluation.samples == 1 {
+        "sample"
+    } else {
+        "samples"
+    };
+    format!(
+        "{} {noun}\n\n{}",
+        evaluation.samples,
+        table::render(&columns, rows)
+    )
 }
 
 #[cfg(test)]

@@ -55,7 +55,11 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let manifest = manifest(args)?;
     let level = match &args.level {
         Some(wanted) => {
-            let names: Vec<&str> = manifest.levels.iter().map(|level| level.name.as_str()).collect();
+            let names: Vec<&str> = manifest
+                .levels
+                .iter()
+                .map(|level| level.name.as_str())
+                .collect();
             Some(find_level(wanted, &names)?)
         }
         None => None,
@@ -74,8 +78,18 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         Some(level) => one_level(&manifest, level),
         None => all_levels(&manifest),
     };
-    let Manifest { name, target, cpu, backend, levels, .. } = &manifest;
-    Ok(format!("{name} for {target} ({cpu}) by {backend}\n\n{}\n{layers}", level_table(levels)))
+    let Manifest {
+        name,
+        target,
+        cpu,
+        backend,
+        levels,
+        ..
+    } = &manifest;
+    Ok(format!(
+        "{name} for {target} ({cpu}) by {backend}\n\n{}\n{layers}",
+        level_table(levels)
+    ))
 }
 
 fn manifest(args: &Args) -> Result<Manifest, Failure> {
@@ -85,22 +99,31 @@ fn manifest(args: &Args) -> Result<Manifest, Failure> {
     let settings = args.codegen.settings(None, Texts::Skip)?;
     let source = args.import.source(&args.model);
     let mut watch = Watch::new(args.format.form(), None);
-    Ok(driver::compile(&source, &settings, &mut watch)?.library.manifest)
+    Ok(driver::compile(&source, &settings, &mut watch)?
+        .library
+        .manifest)
 }
 
 /// Density at every level; the rest at the highest.
 fn all_levels(manifest: &Manifest) -> String {
     let top = manifest.levels.len() - 1;
-    let mut headers: Vec<String> =
-        ["layer", "op", "shape", "block", "format"].map(String::from).to_vec();
+    let mut headers: Vec<String> = ["layer", "op", "shape", "block", "format"]
+        .map(String::from)
+        .to_vec();
     headers.extend((0..=top).map(|level| format!("L{level}")));
     headers.extend(["MACs", "weights", "kernel"].map(String::from));
     let n_words = 5;
-    let is_number: Vec<bool> =
-        (0..headers.len()).map(|i| i >= n_words && i + 1 < headers.len()).collect();
+    let is_number: Vec<bool> = (0..headers.len())
+        .map(|i| i >= n_words && i + 1 < headers.len())
+        .collect();
     let rows = manifest.layers.iter().map(|layer| {
         let mut row = heads(layer);
-        row.extend(layer.per_level.iter().map(|level| format!("{:.3}", level.density)));
+        row.extend(
+            layer
+                .per_level
+                .iter()
+                .map(|level| format!("{:.3}", level.density)),
+        );
         let at_top = &layer.per_level[top];
         row.extend([
             table::count(at_top.macs),
@@ -114,9 +137,12 @@ fn all_levels(manifest: &Manifest) -> String {
 
 /// Everything about one level.
 fn one_level(manifest: &Manifest, level: usize) -> String {
-    let headers =
-        ["layer", "op", "shape", "block", "format", "density", "MACs", "weights", "cycles", "kernel"];
-    let is_number = [false, false, false, false, false, true, true, true, true, false];
+    let headers = [
+        "layer", "op", "shape", "block", "format", "density", "MACs", "weights", "cycles", "kernel",
+    ];
+    let is_number = [
+        false, false, false, false, false, true, true, true, true, false,
+    ];
     let rows = manifest.layers.iter().map(|layer| {
         let mut row = heads(layer);
         let at_level = &layer.per_level[level];

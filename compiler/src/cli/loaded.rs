@@ -26,7 +26,10 @@ pub(super) struct LoadArgs {
 
 /// Whether `path` is something that condensec wrote rather than something to compile.
 pub(super) fn is_compiled(path: &Path) -> bool {
-    path.is_dir() || path.extension().is_some_and(|extension| extension == "json")
+    path.is_dir()
+        || path
+            .extension()
+            .is_some_and(|extension| extension == "json")
 }
 
 impl LoadArgs {
@@ -50,12 +53,18 @@ impl LoadArgs {
         }
         let settings = self.codegen.settings(None, Texts::Skip)?;
         if !settings.target.is_host() {
-            let message = format!("code for {} does not run on this machine", settings.target.name());
+            let message = format!(
+                "code for {} does not run on this machine",
+                settings.target.name()
+            );
             return Err(Diagnostic::error("target-not-host", message)
                 .with_help("leave out --target, or use features that this machine has")
                 .into());
         }
-        let source = Source { given_shapes, ..self.import.source(&self.model) };
+        let source = Source {
+            given_shapes,
+            ..self.import.source(&self.model)
+        };
         let compiled = {
             let mut watch = Watch::new(format.form(), None);
             driver::compile(&source, &settings, &mut watch)?
@@ -64,7 +73,13 @@ impl LoadArgs {
     }
 
     fn has_compile_options(&self) -> bool {
-        let CodegenArgs { target, cpu, features, backend, .. } = &self.codegen;
+        let CodegenArgs {
+            target,
+            cpu,
+            features,
+            backend,
+            ..
+        } = &self.codegen;
         self.import.masks.is_some()
             || !self.import.input_shape.is_empty()
             || target != "host"
@@ -81,7 +96,12 @@ impl LoadArgs {
 pub(super) fn find_level(wanted: &str, names: &[&str]) -> Result<usize, Failure> {
     let by_name = names.iter().position(|name| *name == wanted);
     let digits = wanted.strip_prefix(['L', 'l']).unwrap_or(wanted);
-    let by_number = || digits.parse().ok().filter(|&level: &usize| level < names.len());
+    let by_number = || {
+        digits
+            .parse()
+            .ok()
+            .filter(|&level: &usize| level < names.len())
+    };
     by_name.or_else(by_number).ok_or_else(|| {
         let known: Vec<String> = names
             .iter()

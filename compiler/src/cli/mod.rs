@@ -12,6 +12,7 @@ mod completions;
 mod eval;
 mod inspect;
 mod loaded;
+mod merge;
 mod ops;
 mod progress;
 mod run;
@@ -63,6 +64,7 @@ enum Command {
     Completions(completions::Args),
     Eval(eval::Args),
     Inspect(inspect::Args),
+    Merge(merge::Args),
     Ops(ops::Args),
     Run(run::Args),
     Targets(targets::Args),
@@ -79,6 +81,7 @@ impl Cli {
             Some(Command::Completions(args)) => completions::run(args),
             Some(Command::Eval(args)) => eval::run(args),
             Some(Command::Inspect(args)) => inspect::run(args),
+            Some(Command::Merge(args)) => merge::run(args),
             Some(Command::Ops(args)) => ops::run(args),
             Some(Command::Run(args)) => run::run(args),
             Some(Command::Targets(args)) => targets::run(args),
@@ -93,6 +96,7 @@ impl Cli {
             Some(Command::Completions(_)) => return Form::Text,
             Some(Command::Eval(args)) => &args.format,
             Some(Command::Inspect(args)) => &args.format,
+            Some(Command::Merge(args)) => &args.format,
             Some(Command::Ops(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,
@@ -132,7 +136,11 @@ mod tests {
             &["condensec", "net.onnx", "--print-after", "no-such-pass"],
             &["condensec", "inspect"],
         ] {
-            assert_eq!(Cli::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+            assert_eq!(
+                Cli::try_parse_from(wrong).unwrap_err().exit_code(),
+                2,
+                "{wrong:?}"
+            );
         }
     }
 }

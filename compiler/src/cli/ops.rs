@@ -28,7 +28,11 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         .iter()
         .map(|importer| OpEntry {
             op: importer.op_type,
-            since: importer.since.first().copied().expect("every importer names its versions"),
+            since: importer
+                .since
+                .first()
+                .copied()
+                .expect("every importer names its versions"),
             opsets: importer.since,
         })
         .collect();
@@ -36,12 +40,22 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         return Ok(super::to_json(&entries));
     }
     let n_ops = entries.len();
-    let columns = [Column::Text("op"), Column::Number("since"), Column::Text("versions")];
+    let columns = [
+        Column::Text("op"),
+        Column::Number("since"),
+        Column::Text("versions"),
+    ];
     let rows = entries.into_iter().map(|entry| {
         let opsets: Vec<String> = entry.opsets.iter().map(u32::to_string).collect();
-        vec![entry.op.to_string(), entry.since.to_string(), opsets.join(" ")]
+        vec![
+            entry.op.to_string(),
+            entry.since.to_string(),
+            opsets.join(" "),
+        ]
     });
     let table = table::render(&columns, rows);
     let (first, last) = (OPSETS.start(), OPSETS.end());
-    Ok(format!("{table}\n{n_ops} operators of ai.onnx; models of operator sets {first} to {last}\n"))
+    Ok(format!(
+        "{table}\n{n_ops} operators of ai.onnx; models of operator sets {first} to {last}\n"
+    ))
 }

@@ -56,7 +56,9 @@ struct RanOutput<'a> {
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let input_arrays = driver::read_arrays(&args.inputs)?;
-    let shapes = input_arrays.iter().map(|array| (array.name.clone(), array.shape.clone()));
+    let shapes = input_arrays
+        .iter()
+        .map(|array| (array.name.clone(), array.shape.clone()));
     let mut engine = args.load.load(shapes.collect(), args.format)?;
     let level = choose_level(&engine, args.level.as_deref())?;
     engine.set_level(level)?;
@@ -80,7 +82,10 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         name: &engine.levels()[level].name,
         outputs: output_arrays
             .iter()
-            .map(|array| RanOutput { name: &array.name, shape: &array.shape })
+            .map(|array| RanOutput {
+                name: &array.name,
+                shape: &array.shape,
+            })
             .collect(),
     };
     Ok(match args.format.json {
@@ -91,16 +96,28 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 
 /// The level that the user asks for, else the highest.
 fn choose_level(engine: &Engine, wanted: Option<&str>) -> Result<usize, Failure> {
-    let names: Vec<&str> = engine.levels().iter().map(|level| level.name.as_str()).collect();
+    let names: Vec<&str> = engine
+        .levels()
+        .iter()
+        .map(|level| level.name.as_str())
+        .collect();
     wanted.map_or(Ok(names.len() - 1), |wanted| find_level(wanted, &names))
 }
 
 fn describe(ran: &Ran<'_>, args: &Args) -> String {
-    let outputs: Vec<String> =
-        ran.outputs.iter().map(|output| format!("{} {:?}", output.name, output.shape)).collect();
+    let outputs: Vec<String> = ran
+        .outputs
+        .iter()
+        .map(|output| format!("{} {:?}", output.name, output.shape))
+        .collect();
     let name = match ran.name == format!("L{}", ran.level) {
         true => String::new(),
         false => format!(" ({})", ran.name),
     };
-    format!("L{}{name}: {} in {}\n", ran.level, outputs.join(", "), args.outputs.display())
+    format!(
+        "L{}{name}: {} in {}\n",
+        ran.level,
+        outputs.join(", "),
+        args.outputs.display()
+    )
 }

@@ -13,7 +13,10 @@ use crate::report::Failure;
 /// `output-not-written`, e.g. on a full disk; not for a closed pipe.
 pub fn write(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let message = format!("cannot write to standard output: {}", describe(&error));
             Err(Diagnostic::error("output-not-written", message).into())

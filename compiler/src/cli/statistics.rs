@@ -13,7 +13,11 @@ pub(super) struct Summary {
 pub(super) fn summarize(times: &[f64]) -> Summary {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
-    Summary { min: sorted[0], median: quantile(&sorted, 0.5), p95: quantile(&sorted, 0.95) }
+    Summary {
+        min: sorted[0],
+        median: quantile(&sorted, 0.5),
+        p95: quantile(&sorted, 0.95),
+    }
 }
 
 /// The quantile `q` in [0, 1] of sorted values, linear between two of them (as `numpy.quantile` does it).
@@ -34,6 +38,13 @@ mod tests {
         let Summary { min, median, p95 } = summarize(&times);
         assert_eq!((min, median), (1.0, 2.5));
         assert!((p95 - 3.85).abs() < 1e-12);
-        assert_eq!(summarize(&[7.0]), Summary { min: 7.0, median: 7.0, p95: 7.0 });
+        assert_eq!(
+            summarize(&[7.0]),
+            Summary {
+                min: 7.0,
+                median: 7.0,
+                p95: 7.0
+            }
+        );
     }
 }

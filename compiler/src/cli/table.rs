@@ -3,7 +3,8 @@
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 /// No frames; a line below the header.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('-').junction('-'));
 
 /// How a column's cells stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,9 @@ pub fn render(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -
     let headers = columns.iter().map(|column| match column {
         Column::Text(name) | Column::Number(name) => (*name).to_string(),
     });
-    let is_number = columns.iter().map(|column| matches!(column, Column::Number(_)));
+    let is_number = columns
+        .iter()
+        .map(|column| matches!(column, Column::Number(_)));
     layout(headers.collect(), &is_number.collect::<Vec<_>>(), rows)
 }
 
@@ -78,7 +81,11 @@ pub fn milliseconds(value: f64) -> String {
 
 /// `4x3x3x3`
 pub fn shape(sizes: &[usize]) -> String {
-    sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    sizes
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("x")
 }
 
 fn scaled(mut value: f64, base: f64, units: &[&str]) -> String {
@@ -103,9 +110,24 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {
-        let counts = [0, 7, 999, 1000, 1234, 12_345, 999_499, 999_999, 4_089_284_608];
+        let counts = [
+            0,
+            7,
+            999,
+            1000,
+            1234,
+            12_345,
+            999_499,
+            999_999,
+            4_089_284_608,
+        ];
         let texts: Vec<String> = counts.into_iter().map(count).collect();
-        assert_eq!(texts, ["0", "7", "999", "1.00 k", "1.23 k", "12.3 k", "999 k", "1.00 M", "4.09 G"]);
+        assert_eq!(
+            texts,
+            [
+                "0", "7", "999", "1.00 k", "1.23 k", "12.3 k", "999 k", "1.00 M", "4.09 G"
+            ]
+        );
         assert_eq!(bytes(512), "512 B");
         assert_eq!(bytes(3_411_968), "3.25 MiB");
         assert_eq!(milliseconds(0.01234567), "0.01235");
@@ -114,7 +136,10 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_without_trailing_space() {
-        let rows = [vec!["a".to_string(), "1".into()], vec!["long".into(), "23".into()]];
+        let rows = [
+            vec!["a".to_string(), "1".into()],
+            vec!["long".into(), "23".into()],
+        ];
         let text = render(&[Column::Text("name"), Column::Number("n")], rows);
         assert_eq!(text, "name   n\n--------\na      1\nlong  23\n");
     }

@@ -60,8 +60,11 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 fn entry(spec: &'static targets::TargetSpec) -> TargetEntry {
     let none: &[&str] = &[];
     let target = targets::resolve(spec.name, None, none).expect("TARGETS resolve by name");
-    let backends: Vec<&str> =
-        BACKENDS.iter().filter(|b| b.supports(&target)).map(|b| b.name()).collect();
+    let backends: Vec<&str> = BACKENDS
+        .iter()
+        .filter(|b| b.supports(&target))
+        .map(|b| b.name())
+        .collect();
     TargetEntry {
         name: spec.name,
         triple: spec.triple,

@@ -27,7 +27,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Shows diagnostics in `form`, and what `args` ask for.
     pub fn new(form: Form, args: Option<&'a WatchArgs>) -> Watch<'a> {
-        Watch { form, args, spinner: Spinner::new(), times: Vec::new() }
+        Watch {
+            form,
+            args,
+            spinner: Spinner::new(),
+            times: Vec::new(),
+        }
     }
 
     fn is_dumped(&self, stage: &str) -> bool {
@@ -57,8 +62,13 @@ impl Observer for Watch<'_> {
 
     fn graph(&mut self, stage: &'static str, graph: &Graph) {
         if self.is_dumped(stage) {
-            let options = PrintOptions { max_elems: Some(MAX_DUMPED_ELEMS) };
-            self.write(&format!("; after {stage}\n{}\n", print_graph_with(graph, options)));
+            let options = PrintOptions {
+                max_elems: Some(MAX_DUMPED_ELEMS),
+            };
+            self.write(&format!(
+                "; after {stage}\n{}\n",
+                print_graph_with(graph, options)
+            ));
         }
     }
 
@@ -79,9 +89,17 @@ impl Drop for Watch<'_> {
                     Outcome::Changed => String::new(),
                     Outcome::Unchanged => "(unchanged)".into(),
                 };
-                vec![stage.to_string(), table::milliseconds(time.as_secs_f64() * 1e3), unchanged]
+                vec![
+                    stage.to_string(),
+                    table::milliseconds(time.as_secs_f64() * 1e3),
+                    unchanged,
+                ]
             });
-            let columns = [Column::Text("stage"), Column::Number("ms"), Column::Text("")];
+            let columns = [
+                Column::Text("stage"),
+                Column::Number("ms"),
+                Column::Text(""),
+            ];
             self.write(&table::render(&columns, rows));
         }
     }

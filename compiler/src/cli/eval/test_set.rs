@@ -44,7 +44,11 @@ pub(super) fn sample_shapes(arrays: &[NpzArray]) -> Vec<(String, Vec<usize>)> {
         let mut shape = array.shape.clone();
         *shape.first_mut()? = 1;
         // `x` is the only input, whatever the model calls it.
-        let name = if array.name == "x" { "in_0" } else { &array.name };
+        let name = if array.name == "x" {
+            "in_0"
+        } else {
+            &array.name
+        };
         Some((name.to_string(), shape))
     };
     arrays.iter().filter_map(one_sample).collect()
@@ -65,7 +69,11 @@ impl<'a> TestSet<'a> {
         let file = file.display().to_string();
         let mut found = Vec::new();
         for (index, input) in inputs.iter().enumerate() {
-            let x = || arrays.iter().find(|array| array.name == "x" && inputs.len() == 1);
+            let x = || {
+                arrays
+                    .iter()
+                    .find(|array| array.name == "x" && inputs.len() == 1)
+            };
             let array = arrays::find(arrays, inputs, index, "in")
                 .or_else(x)
                 .ok_or_else(|| arrays::missing(&input.name, index, arrays, &file))?;
@@ -81,12 +89,14 @@ impl<'a> TestSet<'a> {
             check_shape(array, port, n_stored, &file)?;
         }
         let n_samples = limit.map_or(n_stored, |limit| limit.min(n_stored));
-        if n_samples == 0 || n_samples % batch != 0 {
+        if n_samples == 0 || !n_samples.is_multiple_of(batch) {
             let message = match n_samples {
                 0 => "the test set has no samples".into(),
                 _ => format!("{n_samples} samples, the model takes {batch} at a time"),
             };
-            return Err(Diagnostic::error("wrong-shape", message).at_file(&file).into());
+            return Err(Diagnostic::error("wrong-shape", message)
+                .at_file(&file)
+                .into());
         }
         let goal = find_goal(arrays, outputs, n_stored, batch, &file)?;
         Ok(TestSet {
@@ -106,7 +116,11 @@ impl<'a> TestSet<'a> {
     /// Elements of every input in run number `run`.
     pub fn inputs(&self, run: usize) -> Vec<&'a [f32]> {
         let part = |(elems, &n): (&&'a [f32], &usize)| &elems[run * n..][..n];
-        self.inputs.iter().zip(&self.input_elems).map(part).collect()
+        self.inputs
+            .iter()
+            .zip(&self.input_elems)
+            .map(part)
+            .collect()
     }
 }
 
@@ -114,13 +128,21 @@ impl Goal<'_> {
     /// The part for the first `n_samples` of `n_stored`.
     fn take(self, n_samples: usize, n_stored: usize) -> Self {
         match self {
-            Goal::Labels { mut labels, n_classes } => {
+            Goal::Labels {
+                mut labels,
+                n_classes,
+            } => {
                 labels.truncate(n_samples);
                 Goal::Labels { labels, n_classes }
             }
             Goal::Outputs(outputs) => {
                 let part = |elems: &[f32]| elems.len() / n_stored * n_samples;
-                Goal::Outputs(outputs.into_iter().map(|elems| &elems[..part(elems)]).collect())
+                Goal::Outputs(
+                    outputs
+                        .into_iter()
+                        .map(|elems| &elems[..part(elems)])
+                        .collect(),
+                )
             }
         }
     }
@@ -132,18 +154,24 @@ fn check_shape(
     port: &EnginePort,
     n_samples: usize,
     file: &str,
-) -> Result<(), Diagnostic> {
+) -> Result<(), Failure> {
     let sample = port.shape.get(1..).unwrap_or_default();
     if array.shape.first() == Some(&n_samples) && array.shape[1..] == *sample {
         return Ok(());
     }
     let expected: Vec<usize> = [n_samples].iter().chain(sample).copied().collect();
-    let message =
-        format!("array {:?} has shape {:?}, expected {expected:?}", array.name, array.shape);
+    let message = format!(
+        "array {:?} has shape {:?}, expected {expected:?}",
+        array.name, array.shape
+    );
     Err(Diagnostic::error("wrong-shape", message)
         .at_file(file)
         .at_tensor(&port.name)
-        .with_note(format!("the model's {:?} has shape {:?}", port.name, port.shape)))
+        .with_note(format!(
+            "the model's {:?} has shape {:?}",
+            port.name, port.shape
+        ))
+        .into())
 }
 
 fn find_goal<'a>(
@@ -165,7 +193,10 @@ fn find_goal<'a>(
     let mut references = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
         let Some(array) = arrays::find(arrays, outputs, index, "out") else {
-            let message = format!("there are no labels y, and no reference for {:?}", output.name);
+            let message = format!(
+                "there are no labels y, and no reference for {:?}",
+                output.name
+            );
             return Err(Diagnostic::error("missing-labels", message)
                 .at_file(file)
                 .with_help("store integer labels as y, or reference outputs as floats")
@@ -187,17 +218,29 @@ fn labels<'a>(
     let values = y.to_i64_vec().map_err(|_| {
         let found = y.elem_type().trim_matches('\'');
         let message = format!("array \"y\" is of type {found}, expected integers or floats");
-        Diagnostic::error("wrong-dtype", message).at_file(file).at_tensor("y")
+        Diagnostic::error("wrong-dtype", message)
+            .at_file(file)
+            .at_tensor("y")
     })?;
     if !matches!(y.shape.as_slice(), [n] | [n, 1] if *n == n_samples) {
         let message = format!("labels y have shape {:?}, expected [{n_samples}]", y.shape);
-        return Err(Diagnostic::error("wrong-shape", message).at_file(file).at_tensor("y").into());
+        return Err(Diagnostic::error("wrong-shape", message)
+            .at_file(file)
+            .at_tensor("y")
+            .into());
     }
     let n_classes = output.n_elems() / batch;
-    let to_class = |&value: &i64| usize::try_from(value).ok().filter(|&class| class < n_classes);
+    let to_class = |&value: &i64| {
+        usize::try_from(value)
+            .ok()
+            .filter(|&class| class < n_classes)
+    };
     let labels: Vec<usize> = values.iter().map_while(to_class).collect();
     if let Some(&bad) = values.get(labels.len()) {
-        let message = format!("label {bad}, but output {:?} has {n_classes} classes", output.name);
+        let message = format!(
+            "label {bad}, but output {:?} has {n_classes} classes",
+            output.name
+        );
         return Err(Diagnostic::error("bad-label", message)
             .at_file(file)
             .at_tensor("y")
@@ -212,7 +255,10 @@ mod tests {
     use super::*;
 
     fn port(name: &str, shape: &[usize]) -> EnginePort {
-        EnginePort { name: name.into(), shape: shape.to_vec() }
+        EnginePort {
+            name: name.into(),
+            shape: shape.to_vec(),
+        }
     }
 
     fn set<'a>(arrays: &'a [NpzArray], limit: Option<usize>) -> Result<TestSet<'a>, &'static str> {
@@ -232,7 +278,13 @@ mod tests {
         assert_eq!((all.n_samples, all.n_runs()), (3, 3));
         assert_eq!(all.inputs(2), [&[4.0, 5.0]]);
         let two = set(&arrays, Some(2)).unwrap();
-        let Goal::Labels { labels, n_classes: 3 } = two.goal else { panic!("{:?}", two.goal) };
+        let Goal::Labels {
+            labels,
+            n_classes: 3,
+        } = two.goal
+        else {
+            panic!("{:?}", two.goal)
+        };
         assert_eq!(labels, [2, 0]);
         assert_eq!(sample_shapes(&arrays)[0], ("in_0".into(), vec![1, 2]));
     }
@@ -242,7 +294,9 @@ mod tests {
         for name in ["y", "logits", "out_0"] {
             let arrays = [x(), NpzArray::f32(name, &[3, 3], vec![0.0; 9])];
             let two = set(&arrays, Some(2)).unwrap();
-            let Goal::Outputs(references) = &two.goal else { panic!("{:?}", two.goal) };
+            let Goal::Outputs(references) = &two.goal else {
+                panic!("{:?}", two.goal)
+            };
             assert_eq!(references[0].len(), 6);
         }
     }
@@ -256,8 +310,14 @@ mod tests {
         assert_eq!(code(&[x(), y(&[2], &[0, 0])]), "wrong-shape");
         assert_eq!(code(&[x(), y(&[3], &[0, 3, 0])]), "bad-label");
         assert_eq!(code(&[x(), y(&[3], &[0, -1, 0])]), "bad-label");
-        assert_eq!(code(&[NpzArray::i64("x", &[3, 2], vec![0; 6])]), "wrong-dtype");
-        assert_eq!(code(&[NpzArray::f32("x", &[2, 3], vec![0.0; 6])]), "wrong-shape");
+        assert_eq!(
+            code(&[NpzArray::i64("x", &[3, 2], vec![0; 6])]),
+            "wrong-dtype"
+        );
+        assert_eq!(
+            code(&[NpzArray::f32("x", &[2, 3], vec![0.0; 6])]),
+            "wrong-shape"
+        );
         assert_eq!(code(&[NpzArray::f32("x", &[0, 2], vec![])]), "wrong-shape");
     }
 }

@@ -1,9 +1,11 @@
-//! Tensors that are known at compile time: weights, parameters, and the shape arithmetic of exporters.
+//! Tensors that are known at compile time: weights, parameters, and the shape arithmetic of
+//! exporters.
 //!
-//! A constant carries its level data with it ([`ByLevel`], [`ChannelScale`]), so that masks follow a weight
-//! through every transformation on the way to the node that uses it. Operations that only move elements
-//! (in [`movement`]) move the mask along; any other is done once per level ([`Constant::compute`]), and where the
-//! result is used as a weight it must be one set of weights with a nested mask again ([`super::masks`]).
+//! A constant carries its level data with it ([`ByLevel`], [`ChannelScale`]), so that masks follow
+//! a weight through every transformation on the way to the node that uses it. Operations that only
+//! move elements (in [`movement`]) move the mask along; any other is done once per level
+//! ([`Constant::compute`]), and where the result is used as a weight it must be one set of weights
+//! with a nested mask again ([`super::masks`]).
 
 pub(super) mod arithmetic;
 pub(super) mod movement;
@@ -19,7 +21,8 @@ use super::masks::{self, ChannelScale};
 use super::proto::{DataType, SparseTensorProto, TensorProto};
 
 /// Elements that a constant computed by the importer may have. A small file can ask for any size
-/// (`ConstantOfShape`, `Expand`, `Range`, sparse tensors); the largest tensors of real models have a fraction of this.
+/// (`ConstantOfShape`, `Expand`, `Range`, sparse tensors); the largest tensors of real models have
+/// a fraction of this.
 pub(super) const MAX_COMPUTED_ELEMS: usize = 1 << 27;
 
 /// Elements, row-major.
@@ -132,8 +135,11 @@ impl Literal {
     pub fn from_proto(tensor: &TensorProto) -> Result<Literal, String> {
         let text = |error: super::proto::ProtoError| error.to_string();
         let data_type = tensor.elem_type().map_err(text)?;
-        let shape: Option<Vec<usize>> =
-            tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        let shape: Option<Vec<usize>> = tensor
+            .dims
+            .iter()
+            .map(|&dim| usize::try_from(dim).ok())
+            .collect();
         let Some(shape) = shape.filter(|shape| checked_product(shape).is_some()) else {
             return Err(format!("impossible dims {:?}", tensor.dims));
         };
@@ -167,10 +173,9 @@ impl Literal {
             | DataType::Float6e2m3
             | DataType::Float6e3m2
             | DataType::Float4e2m1 => Ok(Literal::f32(&shape, tensor.to_f32_vec().map_err(text)?)),
-            DataType::Undefined
-            | DataType::String
-            | DataType::Complex64
-            | DataType::Complex128 => Err(format!("elements of type {data_type} are not supported")),
+            DataType::Undefined | DataType::String | DataType::Complex64 | DataType::Complex128 => {
+                Err(format!("elements of type {data_type} are not supported"))
+            }
         }
     }
 
@@ -179,10 +184,14 @@ impl Literal {
         let (Some(values), Some(indices)) = (&sparse.values, &sparse.indices) else {
             return Err("a sparse tensor needs values and indices".into());
         };
-        let shape: Option<Vec<usize>> =
-            sparse.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+        let shape: Option<Vec<usize>> = sparse
+            .dims
+            .iter()
+            .map(|&dim| usize::try_from(dim).ok())
+            .collect();
         let size = |shape: &Vec<usize>| checked_product(shape).filter(|&n| n <= MAX_COMPUTED_ELEMS);
-        let Some((shape, n_elems)) = shape.and_then(|shape| size(&shape).map(|n| (shape, n))) else {
+        let Some((shape, n_elems)) = shape.and_then(|shape| size(&shape).map(|n| (shape, n)))
+        else {
             return Err(format!("impossible dims {:?}", sparse.dims));
         };
         let values = Literal::from_proto(values)?;
@@ -191,15 +200,13 @@ impl Literal {
         let places = indices.to_i64_vec().map_err(|error| error.to_string())?;
         // `[NNZ]`: row-major positions; `[NNZ, rank]`: coordinates.
         let position = |row: &[i64]| -> Option<usize> {
-            let in_range = |index: i64, size: usize| {
-                usize::try_from(index).ok().filter(|&index| index < size)
-            };
+            let in_range =
+                |index: i64, size: usize| usize::try_from(index).ok().filter(|&index| index < size);
             match row {
                 [position] if indices.dims.len() == 1 => in_range(*position, n_elems),
-                _ => row
-                    .iter()
-                    .zip(&shape)
-                    .try_fold(0, |at, (&index, &size)| Some(at * size + in_range(index, size)?)),
+                _ => row.iter().zip(&shape).try_fold(0, |at, (&index, &size)| {
+                    Some(at * size + in_range(index, size)?)
+                }),
             }
         };
         let row_len = match indices.dims[..] {
@@ -271,7 +278,8 @@ impl Constant {
     }
 }
 
-/// The result of a computation on constants: done once where nothing depends on the level, else once per level.
+/// The result of a computation on constants: done once where nothing depends on the level, else
+/// once per level.
 pub(super) fn compute(
     name: &str,
     inputs: &[&Constant],
@@ -279,7 +287,10 @@ pub(super) fn compute(
     operation: impl Fn(&[&Literal]) -> Result<Literal, String>,
 ) -> Result<Constant, String> {
     if let Some(scaled) = inputs.iter().find_map(|input| input.scale.as_ref()) {
-        return Err(format!("the weight of `{}` is computed from other constants", scaled.name));
+        return Err(format!(
+            "the weight of `{}` is computed from other constants",
+            scaled.name
+        ));
     }
     if !inputs.iter().any(|input| input.has_level_data()) {
         let literals: Vec<&Literal> = inputs.iter().map(|input| &input.literal).collect();
@@ -291,27 +302,44 @@ pub(super) fn compute(
         let literals: Vec<Literal> = inputs.iter().map(|input| input.at_level(level)).collect();
         let result = operation(&literals.iter().collect::<Vec<_>>())?;
         let Elems::F32(values) = &result.elems else {
-            return Err(format!("{} elements cannot depend on the level", result.elems));
+            return Err(format!(
+                "{} elements cannot depend on the level",
+                result.elems
+            ));
         };
         if values.len().saturating_mul(n_levels as usize) > 2 * MAX_COMPUTED_ELEMS {
-            return Err(format!("{} elements for each of {n_levels} levels are too many", values.len()));
+            return Err(format!(
+                "{} elements for each of {n_levels} levels are too many",
+                values.len()
+            ));
         }
         rows.extend_from_slice(values);
         top = Some(result);
     }
     let literal = top.ok_or("a model has at least one level")?;
-    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    let bits = |values: &[f32]| {
+        values
+            .iter()
+            .map(|value| value.to_bits())
+            .collect::<Vec<u32>>()
+    };
     let n_elems = literal.n_elems();
     let is_shared = n_elems == 0
-        || rows.chunks_exact(n_elems).all(|row| bits(row) == bits(&rows[..n_elems]));
+        || rows
+            .chunks_exact(n_elems)
+            .all(|row| bits(row) == bits(&rows[..n_elems]));
     Ok(Constant {
-        levels: if is_shared { ByLevel::Shared } else { ByLevel::Rows(rows.into()) },
+        levels: if is_shared {
+            ByLevel::Shared
+        } else {
+            ByLevel::Rows(rows.into())
+        },
         ..Constant::shared(name, literal)
     })
 }
 
-/// The product of two constants. Unlike [`compute`] it keeps a mask a mask: weights times a constant of zeros and ones
-/// is how pruning tools write a mask.
+/// The product of two constants. Unlike [`compute`] it keeps a mask a mask: weights times a
+/// constant of zeros and ones is how pruning tools write a mask.
 pub(super) fn product(
     name: &str,
     a: &Constant,
@@ -323,21 +351,28 @@ pub(super) fn product(
     };
     // What a tool calls a mask may be given per level; where such rows nest, they are a mask.
     let nested = |constant: &Constant| match &constant.levels {
-        ByLevel::Rows(rows) => masks::nested_from_rows(rows, n_levels).ok().map(|(values, mask)| {
-            let block = vec![1; constant.shape().len()];
-            Constant {
-                levels: ByLevel::Masked(LevelMask::new(mask, &block)),
-                literal: Literal::f32(constant.shape(), values),
-                ..constant.clone()
-            }
-        }),
+        ByLevel::Rows(rows) => {
+            masks::nested_from_rows(rows, n_levels)
+                .ok()
+                .map(|(values, mask)| {
+                    let block = vec![1; constant.shape().len()];
+                    Constant {
+                        levels: ByLevel::Masked(LevelMask::new(mask, &block)),
+                        literal: Literal::f32(constant.shape(), values),
+                        ..constant.clone()
+                    }
+                })
+        }
         ByLevel::Shared | ByLevel::Masked(_) => Some(constant.clone()),
     };
     let scale = match (&a.scale, &b.scale) {
         (Some(_), Some(_)) => return Err("both factors have a scale per level".into()),
         (scale, None) | (None, scale) => scale.clone(),
     };
-    let unscaled = |constant: &Constant| Constant { scale: None, ..constant.clone() };
+    let unscaled = |constant: &Constant| Constant {
+        scale: None,
+        ..constant.clone()
+    };
     let (Some(masked_a), Some(masked_b)) = (nested(a), nested(b)) else {
         let result = compute(name, &[&unscaled(a), &unscaled(b)], n_levels, multiply)?;
         return Ok(Constant { scale, ..result });
@@ -356,14 +391,26 @@ pub(super) fn product(
         (None, None) => ByLevel::Shared,
         (Some(mask), None) | (None, Some(mask)) => ByLevel::Masked(mask),
         (Some(a), Some(b)) => {
-            let values: Vec<u8> =
-                a.values().iter().zip(b.values()).map(|(&a, &b)| a.max(b)).collect();
-            let block = if a.block() == b.block() { a.block().to_vec() } else { vec![1; shape.len()] };
+            let values: Vec<u8> = a
+                .values()
+                .iter()
+                .zip(b.values())
+                .map(|(&a, &b)| a.max(b))
+                .collect();
+            let block = if a.block() == b.block() {
+                a.block().to_vec()
+            } else {
+                vec![1; shape.len()]
+            };
             ByLevel::Masked(LevelMask::new(values, &block))
         }
     };
     // The user knows the larger factor: the weight, not its mask.
-    let weight = if b.literal.n_elems() > a.literal.n_elems() { b } else { a };
+    let weight = if b.literal.n_elems() > a.literal.n_elems() {
+        b
+    } else {
+        a
+    };
     Ok(Constant {
         name: weight.name.clone(),
         literal,
@@ -372,10 +419,12 @@ pub(super) fn product(
     })
 }
 
-/// The product of sizes, if a tensor of them can be. Zero sizes do not hide an overflow of the others, so that
-/// strides do not overflow either.
+/// The product of sizes, if a tensor of them can be. Zero sizes do not hide an overflow of the
+/// others, so that strides do not overflow either.
 pub(super) fn checked_product(shape: &[usize]) -> Option<usize> {
-    let bound = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size.max(1)))?;
+    let bound = shape
+        .iter()
+        .try_fold(1usize, |n, &size| n.checked_mul(size.max(1)))?;
     isize::try_from(bound).ok()?;
     Some(shape.iter().product())
 }

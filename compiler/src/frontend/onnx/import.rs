@@ -1,10 +1,11 @@
 //! From an ONNX model to the graph IR.
 //!
-//! The importer walks the nodes in order and keeps, for every tensor name, what it stands for: a node of the graph or a
-//! constant. Whatever follows from constants and shapes is computed on the way, so the shape arithmetic of exporters is
-//! gone in the end. A node that cannot be imported is reported and its results are marked as lost; nodes that
-//! read them are skipped silently, so that one run names all independent faults. Nothing here panics on any model that
-//! decodes, and no allocation is larger than the file justifies or a fixed bound.
+//! The importer walks the nodes in order and keeps, for every tensor name, what it stands for: a
+//! node of the graph or a constant. Whatever follows from constants and shapes is computed on the
+//! way, so the shape arithmetic of exporters is gone in the end. A node that cannot be imported is
+//! reported and its results are marked as lost; nodes that read them are skipped silently, so that
+//! one run names all independent faults. Nothing here panics on any model that decodes, and no
+//! allocation is larger than the file justifies or a fixed bound.
 
 mod context;
 mod interface;
@@ -26,7 +27,8 @@ use super::proto::{GraphProto, ModelProto, NEWEST_IR_VERSION, NodeProto};
 use super::sidecar::MaskFile;
 
 pub(super) use context::{Context, Outputs, check_size};
-pub(super) use node_view::NodeView;
+pub(super) use node_view::{NodeView, node_name};
+pub(super) use structure::reads;
 pub(super) use value::Value;
 pub(super) use weight::Weight;
 
@@ -59,19 +61,24 @@ pub struct Imported {
 /// Imports `model`. External data must have been loaded before.
 ///
 /// # Errors
-/// All that is wrong with the model, as far as it can be told in one go: at least one error, with the notes and
-/// warnings that came before it.
+/// All that is wrong with the model, as far as it can be told in one go: at least one error, with
+/// the notes and warnings that came before it.
 pub fn import_model(
     model: &ModelProto,
     options: &ImportOptions,
 ) -> Result<Imported, Vec<Diagnostic>> {
     let mut diagnostics = Vec::new();
     let Some(graph) = &model.graph else {
-        return Err(vec![Diagnostic::error("no-graph", "the model holds no graph")]);
+        return Err(vec![Diagnostic::error(
+            "no-graph",
+            "the model holds no graph",
+        )]);
     };
     let opset = check_versions(model, &mut diagnostics);
     let levels = collect_levels(model, graph, options.sidecar.as_ref(), &mut diagnostics);
-    let Some(opset) = opset else { return Err(diagnostics) };
+    let Some(opset) = opset else {
+        return Err(diagnostics);
+    };
 
     let name = match (&options.name, graph.name()) {
         (Some(name), _) => name.as_str(),
@@ -88,14 +95,22 @@ pub fn import_model(
         interface::declare_outputs(&mut ctx, graph, options);
     }
     report_unsupported(&mut ctx, model);
-    if ctx.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    if ctx
+        .diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
         return Err(ctx.diagnostics);
     }
     ctx.graph.remove_dead();
-    Ok(Imported { graph: ctx.graph, diagnostics: ctx.diagnostics })
+    Ok(Imported {
+        graph: ctx.graph,
+        diagnostics: ctx.diagnostics,
+    })
 }
 
-/// Imports constants and nodes of a graph or subgraph into the innermost scope; `false` if its structure is at fault.
+/// Imports constants and nodes of a graph or subgraph into the innermost scope; `false` if its
+/// structure is at fault.
 pub(super) fn import_body(ctx: &mut Context, graph: &GraphProto, opset: i64) -> bool {
     define_initializers(ctx, graph);
     let mut diagnostics = Vec::new();
@@ -111,7 +126,10 @@ pub(super) fn import_body(ctx: &mut Context, graph: &GraphProto, opset: i64) -> 
 
 fn define_initializers(ctx: &mut Context, graph: &GraphProto) {
     let mut names = HashSet::new();
-    let dense = graph.initializer.iter().map(|tensor| (tensor.name(), Some(tensor), None));
+    let dense = graph
+        .initializer
+        .iter()
+        .map(|tensor| (tensor.name(), Some(tensor), None));
     let sparse = graph.sparse_initializer.iter().map(|tensor| {
         let name = tensor.values.as_ref().map_or("", |values| values.name());
         (name, None, Some(tensor))
@@ -125,7 +143,8 @@ fn define_initializers(ctx: &mut Context, graph: &GraphProto) {
                 "" => "an initializer has no name".to_string(),
                 _ => format!("there is more than one initializer `{name}`"),
             };
-            ctx.diagnostics.push(Diagnostic::error("duplicate-name", message).at_tensor(name));
+            ctx.diagnostics
+                .push(Diagnostic::error("duplicate-name", message).at_tensor(name));
             continue;
         }
         let literal = match (dense, sparse) {
@@ -155,7 +174,10 @@ fn import_node(ctx: &mut Context, proto: &NodeProto, opset: i64) {
     for (position, name) in proto.output.iter().enumerate() {
         let value = outputs.next().unwrap_or_else(|| {
             let fault = node
-                .error("unsupported-output", format!("output {position} is not supported"))
+                .error(
+                    "unsupported-output",
+                    format!("output {position} is not supported"),
+                )
                 .at_tensor(name);
             Value::Lost(Some(Box::new(fault)))
         });
@@ -178,14 +200,21 @@ fn import_outputs(
             true => node.op_type().to_string(),
             false => format!("{}::{}", proto.domain(), node.op_type()),
         };
-        ctx.unsupported.entry(op_type).or_default().push(node.name().to_string());
+        ctx.unsupported
+            .entry(op_type)
+            .or_default()
+            .push(node.name().to_string());
         return Err(None);
     };
     let first = importer.since.first().copied().map_or(0, i64::from);
     if node.opset < first {
         return Err(Some(node.error(
             "unsupported-opset",
-            format!("{} exists from operator set {first} on, the model has {}", node.op_type(), node.opset),
+            format!(
+                "{} exists from operator set {first} on, the model has {}",
+                node.op_type(),
+                node.opset
+            ),
         )));
     }
     // All of them, so that each fault that is due is reported.
@@ -208,24 +237,34 @@ fn report_unsupported(ctx: &mut Context, model: &ModelProto) {
             1 => "1 node".to_string(),
             n => format!("{n} nodes"),
         };
-        let named: Vec<String> =
-            nodes.iter().take(MAX_NAMED).map(|name| format!("`{name}`")).collect();
+        let named: Vec<String> = nodes
+            .iter()
+            .take(MAX_NAMED)
+            .map(|name| format!("`{name}`"))
+            .collect();
         let more = match nodes.len().saturating_sub(MAX_NAMED) {
             0 => String::new(),
             n => format!(" and {n} more"),
         };
         let is_function = model.functions.iter().any(|function| {
-            op_type == format!("{}::{}", function.domain(), function.name()) || op_type == function.name()
+            op_type == format!("{}::{}", function.domain(), function.name())
+                || op_type == function.name()
         });
         let help = match is_function {
-            true => "it is a function of the model: inline it first (in Python: onnx.inliner.inline_local_functions)",
+            true => {
+                "it is a function of the model: inline it first (in Python: \
+                 onnx.inliner.inline_local_functions)"
+            }
             false => "`condensec ops` lists what is supported",
         };
         ctx.diagnostics.push(
-            Diagnostic::error("unsupported-op", format!("{op_type} is not supported ({count})"))
-                .at_node(&nodes[0], &op_type)
-                .with_note(format!("nodes: {}{more}", named.join(", ")))
-                .with_help(help),
+            Diagnostic::error(
+                "unsupported-op",
+                format!("{op_type} is not supported ({count})"),
+            )
+            .at_node(&nodes[0], &op_type)
+            .with_note(format!("nodes: {}{more}", named.join(", ")))
+            .with_help(help),
         );
     }
 }
@@ -238,11 +277,17 @@ fn check_versions(model: &ModelProto, diagnostics: &mut Vec<Diagnostic>) -> Opti
         };
         diagnostics.push(Diagnostic::error(
             "unsupported-ir-version",
-            format!("the file's IR version is {found}, expected {} to {}", IR_VERSIONS.start(), IR_VERSIONS.end()),
+            format!(
+                "the file's IR version is {found}, expected {} to {}",
+                IR_VERSIONS.start(),
+                IR_VERSIONS.end()
+            ),
         ));
     }
-    let mut standard =
-        model.opset_import.iter().filter(|set| matches!(set.domain(), "" | "ai.onnx"));
+    let mut standard = model
+        .opset_import
+        .iter()
+        .filter(|set| matches!(set.domain(), "" | "ai.onnx"));
     let found = standard.next().map(|set| set.version());
     if let Some(version) = found.filter(|version| OPSETS.contains(version)) {
         return Some(version);
@@ -254,7 +299,11 @@ fn check_versions(model: &ModelProto, diagnostics: &mut Vec<Diagnostic>) -> Opti
     diagnostics.push(
         Diagnostic::error(
             "unsupported-opset",
-            format!("the version of operator set ai.onnx is {found}, expected {} to {}", OPSETS.start(), OPSETS.end()),
+            format!(
+                "the version of operator set ai.onnx is {found}, expected {} to {}",
+                OPSETS.start(),
+                OPSETS.end()
+            ),
         )
         .with_help("convert the model (in Python: onnx.version_converter.convert_version)"),
     );
@@ -267,8 +316,15 @@ fn collect_levels(
     sidecar: Option<&MaskFile>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> LevelTable {
-    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
-    let initializers = graph.initializer.iter().chain(sparse).map(|tensor| tensor.name());
+    let sparse = graph
+        .sparse_initializer
+        .iter()
+        .filter_map(|tensor| tensor.values.as_ref());
+    let initializers = graph
+        .initializer
+        .iter()
+        .chain(sparse)
+        .map(|tensor| tensor.name());
     let constants = graph
         .node
         .iter()
@@ -276,6 +332,14 @@ fn collect_levels(
         .flat_map(|node| node.output.iter().map(String::as_str));
     let tensors: HashSet<&str> = initializers.chain(constants).collect();
     let outputs = graph.output.iter().map(|output| output.name());
-    let read: HashSet<&str> = graph.node.iter().flat_map(structure::reads).chain(outputs).collect();
+    let read: HashSet<&str> = graph
+        .node
+        .iter()
+        .flat_map(structure::reads)
+        .chain(outputs)
+        .collect();
     LevelTable::collect(model, sidecar, &tensors, &read, diagnostics)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Level data in a file of its own, for tool chains that strip unused initializers.
 //!
-//! The file is an `.npz` with the tensors under the names that they would have in the model. What would be metadata is
-//! an array too: `condense.levels` an integer, `condense.block:W` one integer per axis of `W`.
+//! The file is an `.npz` with the tensors under the names that they would have in the model. What
+//! would be metadata is an array too: `condense.levels` an integer, `condense.block:W` one integer
+//! per axis of `W`.
 
 use std::path::Path;
 
@@ -22,7 +23,10 @@ impl MaskFile {
     /// # Errors
     /// The file is missing, damaged, or no NumPy archive.
     pub fn read(path: &Path) -> Result<MaskFile, NpzError> {
-        Ok(MaskFile::new(path.display().to_string(), npz::read_npz_file(path)?))
+        Ok(MaskFile::new(
+            path.display().to_string(),
+            npz::read_npz_file(path)?,
+        ))
     }
 
     /// A mask file from its arrays; `path` names it in diagnostics.
@@ -40,7 +44,9 @@ impl MaskFile {
 
     /// The arrays that are tensors, not metadata.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &NpzArray> {
-        self.arrays.iter().filter(|array| !array.name.starts_with("condense."))
+        self.arrays
+            .iter()
+            .filter(|array| !array.name.starts_with("condense."))
     }
 
     /// An array of integers that stands for metadata.
@@ -52,7 +58,10 @@ impl MaskFile {
             Ok(values) => Ok(Some(values)),
             Err(_) => Err(Diagnostic::error(
                 "bad-metadata",
-                format!("`{key}` has elements of type {}, expected integers", array.elem_type()),
+                format!(
+                    "`{key}` has elements of type {}, expected integers",
+                    array.elem_type()
+                ),
             )
             .at_file(&self.path)
             .at_tensor(key)),

@@ -66,14 +66,19 @@ fn zip<A: Copy, B: Copy, C>(
     mut f: impl FnMut(A, B) -> Result<C, String>,
 ) -> Result<(Vec<usize>, Vec<C>), String> {
     if a_shape == b_shape {
-        let values = a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect::<Result<_, _>>()?;
+        let values = a
+            .iter()
+            .zip(b)
+            .map(|(&a, &b)| f(a, b))
+            .collect::<Result<_, _>>()?;
         return Ok((a_shape.to_vec(), values));
     }
     let shape = broadcast_shape(a_shape, b_shape)?;
     check_size(&shape, a.len().max(b.len()))?;
     let position = |operand: &[usize], index: &[usize]| {
         let index = &index[index.len() - operand.len()..];
-        let step = |at: usize, (&i, &size): (&usize, &usize)| at * size + if size == 1 { 0 } else { i };
+        let step =
+            |at: usize, (&i, &size): (&usize, &usize)| at * size + if size == 1 { 0 } else { i };
         index.iter().zip(operand).fold(0, step)
     };
     let mut values = Vec::with_capacity(shape.iter().product());
@@ -107,7 +112,8 @@ pub fn binary(kind: BinaryKind, a: &Literal, b: &Literal) -> Result<Literal, Str
         }
         // The exponent may have a type of its own.
         (Elems::F32(_), Elems::I64(y)) if kind == BinaryKind::Pow => {
-            let exponent = Literal::f32(&b.shape, y.iter().map(|&y| y as f32).collect::<Vec<f32>>());
+            let exponent =
+                Literal::f32(&b.shape, y.iter().map(|&y| y as f32).collect::<Vec<f32>>());
             binary(kind, a, &exponent)
         }
         _ => Err(mixed(a, b)),
@@ -125,7 +131,9 @@ fn integer(kind: BinaryKind, a: i64, b: i64) -> Result<i64, String> {
         BinaryKind::Min => Ok(a.min(b)),
         BinaryKind::Pow => match u32::try_from(b).ok().and_then(|b| a.checked_pow(b)) {
             Some(power) => Ok(power),
-            None => Err(format!("{a} to the power of {b} is not an integer of 64 bits")),
+            None => Err(format!(
+                "{a} to the power of {b} is not an integer of 64 bits"
+            )),
         },
     }
 }
@@ -163,15 +171,15 @@ pub fn compare(comparison: Comparison, a: &Literal, b: &Literal) -> Result<Liter
         }
     }
     let (shape, values) = match (&a.elems, &b.elems) {
-        (Elems::F32(x), Elems::F32(y)) => {
-            zip((&a.shape, x), (&b.shape, y), |x, y| Ok(holds(comparison, x, y)))?
-        }
-        (Elems::I64(x), Elems::I64(y)) => {
-            zip((&a.shape, x), (&b.shape, y), |x, y| Ok(holds(comparison, x, y)))?
-        }
-        (Elems::Bool(x), Elems::Bool(y)) => {
-            zip((&a.shape, x), (&b.shape, y), |x, y| Ok(holds(comparison, x, y)))?
-        }
+        (Elems::F32(x), Elems::F32(y)) => zip((&a.shape, x), (&b.shape, y), |x, y| {
+            Ok(holds(comparison, x, y))
+        })?,
+        (Elems::I64(x), Elems::I64(y)) => zip((&a.shape, x), (&b.shape, y), |x, y| {
+            Ok(holds(comparison, x, y))
+        })?,
+        (Elems::Bool(x), Elems::Bool(y)) => zip((&a.shape, x), (&b.shape, y), |x, y| {
+            Ok(holds(comparison, x, y))
+        })?,
         _ => return Err(mixed(a, b)),
     };
     Ok(Literal::bool(&shape, values))
@@ -203,7 +211,9 @@ pub fn select(condition: &Literal, x: &Literal, y: &Literal) -> Result<Literal, 
         y: (&[usize], &[T]),
     ) -> Result<(Vec<usize>, Vec<T>), String> {
         let (shape, pairs) = zip(x, y, |x, y| Ok((x, y)))?;
-        zip(condition, (&shape, &pairs), |holds, (x, y)| Ok(if holds { x } else { y }))
+        zip(condition, (&shape, &pairs), |holds, (x, y)| {
+            Ok(if holds { x } else { y })
+        })
     }
     let condition = (condition.shape.as_slice(), holds);
     match (&x.elems, &y.elems) {
@@ -269,15 +279,29 @@ pub fn concat(inputs: &[&Literal], axis: usize) -> Result<Literal, String> {
         let fits = input.shape.len() == shape.len()
             && (0..shape.len()).all(|a| a == axis || input.shape[a] == shape[a]);
         if !fits {
-            return Err(format!("shapes {:?} and {:?} differ outside of axis {axis}", first.shape, input.shape));
+            return Err(format!(
+                "shapes {:?} and {:?} differ outside of axis {axis}",
+                first.shape, input.shape
+            ));
         }
-        shape[axis] = shape[axis].checked_add(input.shape[axis]).ok_or("sizes overflow")?;
+        shape[axis] = shape[axis]
+            .checked_add(input.shape[axis])
+            .ok_or("sizes overflow")?;
     }
-    check_size(&shape, inputs.iter().fold(0, |n, input| n.saturating_add(input.n_elems())))?;
+    check_size(
+        &shape,
+        inputs
+            .iter()
+            .fold(0, |n, input| n.saturating_add(input.n_elems())),
+    )?;
 
     let n_elems = checked_product(&shape).unwrap_or(0);
     // An outer axis may be long where nothing is in it.
-    let n_outer = if n_elems == 0 { 0 } else { shape[..axis].iter().product() };
+    let n_outer = if n_elems == 0 {
+        0
+    } else {
+        shape[..axis].iter().product()
+    };
     fn join<'a, T: Copy + 'a>(
         inputs: &[&'a Literal],
         elems: impl Fn(&'a Literal) -> Option<&'a [T]>,
@@ -296,11 +320,21 @@ pub fn concat(inputs: &[&Literal], axis: usize) -> Result<Literal, String> {
     }
     match &first.elems {
         Elems::F32(_) => {
-            let values = join(inputs, |input| input.as_f32().map(|values| &values[..]), n_outer)?;
+            let values = join(
+                inputs,
+                |input| input.as_f32().map(|values| &values[..]),
+                n_outer,
+            )?;
             Ok(Literal::f32(&shape, values))
         }
-        Elems::I64(_) => Ok(Literal::i64(&shape, join(inputs, Literal::as_i64, n_outer)?)),
-        Elems::Bool(_) => Ok(Literal::bool(&shape, join(inputs, Literal::as_bool, n_outer)?)),
+        Elems::I64(_) => Ok(Literal::i64(
+            &shape,
+            join(inputs, Literal::as_i64, n_outer)?,
+        )),
+        Elems::Bool(_) => Ok(Literal::bool(
+            &shape,
+            join(inputs, Literal::as_bool, n_outer)?,
+        )),
     }
 }
 
@@ -323,10 +357,13 @@ pub fn range(start: &Literal, limit: &Literal, delta: &Literal) -> Result<Litera
             }
             let distance = i128::from(limit) - i128::from(start);
             let delta = i128::from(delta);
-            let whole = distance / delta + i128::from(distance % delta != 0 && (distance < 0) == (delta < 0));
+            let whole = distance / delta
+                + i128::from(distance % delta != 0 && (distance < 0) == (delta < 0));
             let n = length(whole.max(0) as f64)?;
             // In range: each value lies between start and limit.
-            let values: Vec<i64> = (0..n as i128).map(|i| (i128::from(start) + i * delta) as i64).collect();
+            let values: Vec<i64> = (0..n as i128)
+                .map(|i| (i128::from(start) + i * delta) as i64)
+                .collect();
             Ok(Literal::i64(&[n], values))
         }
         (Elems::F32(start), Elems::F32(limit), Elems::F32(delta)) => {
@@ -352,20 +389,25 @@ pub fn reduce(
     keep_dims: bool,
 ) -> Result<Literal, String> {
     let rank = x.shape.len();
-    let kept: Vec<usize> =
-        (0..rank).map(|a| if axes.contains(&a) { 1 } else { x.shape[a] }).collect();
+    let kept: Vec<usize> = (0..rank)
+        .map(|a| if axes.contains(&a) { 1 } else { x.shape[a] })
+        .collect();
     let n_results = check_size(&kept, x.n_elems())?;
     let n_each: usize = axes.iter().map(|&axis| x.shape[axis]).product();
     let mut groups: Vec<Vec<usize>> = vec![Vec::new(); n_results];
     let mut position = 0;
     for_each_index(&x.shape, |index| {
-        let step = |at: usize, (&i, &size): (&usize, &usize)| at * size + if size == 1 { 0 } else { i };
+        let step =
+            |at: usize, (&i, &size): (&usize, &usize)| at * size + if size == 1 { 0 } else { i };
         groups[index.iter().zip(&kept).fold(0, step)].push(position);
         position += 1;
     });
     let shape: Vec<usize> = match keep_dims {
         true => kept,
-        false => (0..rank).filter(|a| !axes.contains(a)).map(|a| x.shape[a]).collect(),
+        false => (0..rank)
+            .filter(|a| !axes.contains(a))
+            .map(|a| x.shape[a])
+            .collect(),
     };
     let no_elements = "a maximum, minimum or mean of no elements";
     match &x.elems {
@@ -422,7 +464,11 @@ mod tests {
         assert_eq!(divided, ints(&[3, -3, -3, 3, i64::MIN]));
         assert_eq!(modulo(&a, &b, false).unwrap(), ints(&[1, 1, -1, -1, 0]));
         assert_eq!(modulo(&a, &b, true).unwrap(), ints(&[1, -1, 1, -1, 0]));
-        assert!(binary(BinaryKind::Div, &a, &int(0)).unwrap_err().contains("zero"));
+        assert!(
+            binary(BinaryKind::Div, &a, &int(0))
+                .unwrap_err()
+                .contains("zero")
+        );
         assert!(modulo(&a, &int(0), false).unwrap_err().contains("zero"));
     }
 
@@ -439,20 +485,33 @@ mod tests {
 
     #[test]
     fn ranges_stop_before_their_limit() {
-        assert_eq!(range(&int(3), &int(-4), &int(-3)).unwrap(), ints(&[3, 0, -3]));
+        assert_eq!(
+            range(&int(3), &int(-4), &int(-3)).unwrap(),
+            ints(&[3, 0, -3])
+        );
         assert_eq!(range(&int(3), &int(3), &int(1)).unwrap(), ints(&[]));
         assert_eq!(range(&int(3), &int(1), &int(1)).unwrap(), ints(&[]));
         assert_eq!(range(&int(0), &int(4), &int(2)).unwrap(), ints(&[0, 2]));
         let f = |value| Literal::f32(&[], [value]);
-        assert_eq!(range(&f(0.0), &f(1.0), &f(0.4)).unwrap(), Literal::f32(&[3], [0.0, 0.4, 0.8]));
-        assert!(range(&int(i64::MIN), &int(i64::MAX), &int(1)).unwrap_err().contains("too large"));
+        assert_eq!(
+            range(&f(0.0), &f(1.0), &f(0.4)).unwrap(),
+            Literal::f32(&[3], [0.0, 0.4, 0.8])
+        );
+        assert!(
+            range(&int(i64::MIN), &int(i64::MAX), &int(1))
+                .unwrap_err()
+                .contains("too large")
+        );
         assert!(range(&f(0.0), &f(f32::NAN), &f(1.0)).is_err());
     }
 
     #[test]
     fn reductions_keep_the_other_axes() {
         let x = Literal::i64(&[2, 3], [1, 2, 3, 4, 5, 6]);
-        assert_eq!(reduce(Reduction::Prod, &x, &[1], false).unwrap(), ints(&[6, 120]));
+        assert_eq!(
+            reduce(Reduction::Prod, &x, &[1], false).unwrap(),
+            ints(&[6, 120])
+        );
         let sums = reduce(Reduction::Sum, &x, &[0], true).unwrap();
         assert_eq!(sums, Literal::i64(&[1, 3], [5, 7, 9]));
         assert_eq!(reduce(Reduction::Max, &x, &[0, 1], false).unwrap(), int(6));
@@ -463,8 +522,14 @@ mod tests {
     fn casts_truncate_and_wrap() {
         let x = Literal::f32(&[3], [1.9, -1.9, 300.0]);
         assert_eq!(cast(&x, DataType::Int64).unwrap(), ints(&[1, -1, 300]));
-        assert_eq!(cast(&ints(&[300, -1]), DataType::Uint8).unwrap(), ints(&[44, 255]));
-        assert_eq!(cast(&ints(&[0, 7]), DataType::Bool).unwrap(), Literal::bool(&[2], [false, true]));
+        assert_eq!(
+            cast(&ints(&[300, -1]), DataType::Uint8).unwrap(),
+            ints(&[44, 255])
+        );
+        assert_eq!(
+            cast(&ints(&[0, 7]), DataType::Bool).unwrap(),
+            Literal::bool(&[2], [false, true])
+        );
         assert!(cast(&x, DataType::String).is_err());
     }
 

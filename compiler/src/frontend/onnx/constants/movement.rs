@@ -25,18 +25,28 @@ impl Constant {
 
     /// Axis `a` of the result is axis `permutation[a]` of this.
     pub fn permuted(&self, permutation: &[usize]) -> Constant {
-        let permute = |sizes: &[usize]| permutation.iter().map(|&a| sizes[a]).collect::<Vec<usize>>();
+        let permute = |sizes: &[usize]| {
+            permutation
+                .iter()
+                .map(|&a| sizes[a])
+                .collect::<Vec<usize>>()
+        };
         let source_strides = permute(&strides(self.shape()));
         let block = self.mask().map(|mask| permute(mask.block()));
-        self.select(&permute(self.shape()), block, |index| dot(index, &source_strides))
+        self.select(&permute(self.shape()), block, |index| {
+            dot(index, &source_strides)
+        })
     }
 
-    /// `sizes` elements along each axis, from `starts` in `steps`. The caller has checked that they are inside.
+    /// `sizes` elements along each axis, from `starts` in `steps`. The caller has checked that they
+    /// are inside.
     pub fn sliced(&self, starts: &[usize], sizes: &[usize], steps: &[i64]) -> Constant {
         let source_strides = strides(self.shape());
         self.select(sizes, None, |index| {
             let place = |axis: usize| starts[axis] as i64 + index[axis] as i64 * steps[axis];
-            (0..index.len()).map(|axis| place(axis) as usize * source_strides[axis]).sum()
+            (0..index.len())
+                .map(|axis| place(axis) as usize * source_strides[axis])
+                .sum()
         })
     }
 
@@ -47,16 +57,24 @@ impl Constant {
         // Blocks keep their borders only where every block is whole.
         let block = self.mask().map(|mask| {
             let whole = |a: usize| !axes.contains(&a) || shape[a].is_multiple_of(mask.block()[a]);
-            (0..shape.len()).map(|a| if whole(a) { mask.block()[a] } else { 1 }).collect()
+            (0..shape.len())
+                .map(|a| if whole(a) { mask.block()[a] } else { 1 })
+                .collect()
         });
         self.select(&shape, block, |index| {
-            let place = |a: usize| if axes.contains(&a) { shape[a] - 1 - index[a] } else { index[a] };
+            let place = |a: usize| {
+                if axes.contains(&a) {
+                    shape[a] - 1 - index[a]
+                } else {
+                    index[a]
+                }
+            };
             (0..index.len()).map(|a| place(a) * source_strides[a]).sum()
         })
     }
 
-    /// The parts at `indices` of `axis`; the axes of `indices_shape` take its place. The caller has checked
-    /// that the indices are inside.
+    /// The parts at `indices` of `axis`; the axes of `indices_shape` take its place. The caller has
+    /// checked that the indices are inside.
     pub fn gathered(&self, axis: usize, indices: &[usize], indices_shape: &[usize]) -> Constant {
         let source = self.shape();
         let (outer, inner) = (&source[..axis], &source[axis + 1..]);
@@ -68,11 +86,14 @@ impl Constant {
             let (before, rest) = index.split_at(axis);
             let (between, after) = rest.split_at(n_index_axes);
             let picked = indices[dot(between, &index_strides)];
-            dot(before, &source_strides) + picked * source_strides[axis] + dot(after, &source_strides[axis + 1..])
+            dot(before, &source_strides)
+                + picked * source_strides[axis]
+                + dot(after, &source_strides[axis + 1..])
         })
     }
 
-    /// Repeated along axes of size 1 up to `shape`, numpy style. The caller has checked that it broadcasts.
+    /// Repeated along axes of size 1 up to `shape`, numpy style. The caller has checked that it
+    /// broadcasts.
     pub fn broadcast(&self, shape: &[usize]) -> Constant {
         let n_new = shape.len() - self.shape().len();
         let source_strides = strides(self.shape());
@@ -90,7 +111,9 @@ impl Constant {
         let source = self.shape().to_vec();
         let source_strides = strides(&source);
         self.select(shape, None, |index| {
-            (0..index.len()).map(|a| index[a] % source[a] * source_strides[a]).sum()
+            (0..index.len())
+                .map(|a| index[a] % source[a] * source_strides[a])
+                .sum()
         })
     }
 
@@ -101,7 +124,8 @@ impl Constant {
         }
     }
 
-    /// A constant of `shape` whose element at each index is the element of this at position `source(index)`.
+    /// A constant of `shape` whose element at each index is the element of this at position
+    /// `source(index)`.
     fn select(
         &self,
         shape: &[usize],
@@ -146,16 +170,32 @@ fn dot(index: &[usize], strides: &[usize]) -> usize {
     index.iter().zip(strides).map(|(i, s)| i * s).sum()
 }
 
-/// The block of a mask after a reshape: kept where axes of size 1 come and go or where the first axis stays as it is,
-/// else lost, since a block need not be a box any more.
+/// The block of a mask after a reshape: kept where axes of size 1 come and go or where the first
+/// axis stays as it is, else lost, since a block need not be a box any more.
 fn reshaped_block(from: &[usize], block: &[usize], to: &[usize]) -> Vec<usize> {
     let n_long = |shape: &[usize]| shape.iter().filter(|&&size| size != 1).count();
-    let long = |shape: &[usize]| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
+    let long = |shape: &[usize]| {
+        shape
+            .iter()
+            .copied()
+            .filter(|&size| size != 1)
+            .collect::<Vec<_>>()
+    };
     if n_long(from) == n_long(to) && long(from) == long(to) {
-        let mut sizes = from.iter().zip(block).filter(|(size, _)| **size != 1).map(|(_, b)| *b);
+        let mut sizes = from
+            .iter()
+            .zip(block)
+            .filter(|(size, _)| **size != 1)
+            .map(|(_, b)| *b);
         return to
             .iter()
-            .map(|&size| if size == 1 { 1 } else { sizes.next().unwrap_or(1) })
+            .map(|&size| {
+                if size == 1 {
+                    1
+                } else {
+                    sizes.next().unwrap_or(1)
+                }
+            })
             .collect();
     }
     let mut kept = vec![1; to.len()];
@@ -179,16 +219,29 @@ mod tests {
                 (0..n).map(|i| i as u8 + 100).collect::<Vec<u8>>(),
                 block,
             )),
-            ..Constant::shared("w", Literal::f32(shape, (0..n).map(|i| i as f32).collect::<Vec<_>>()))
+            ..Constant::shared(
+                "w",
+                Literal::f32(shape, (0..n).map(|i| i as f32).collect::<Vec<_>>()),
+            )
         }
     }
 
     /// Data and mask must have moved alike; gives the elements.
     fn elems(constant: &Constant) -> Vec<usize> {
-        let values: Vec<usize> =
-            constant.literal.as_f32().unwrap().iter().map(|&v| v as usize).collect();
-        let mask: Vec<usize> =
-            constant.mask().unwrap().values().iter().map(|&v| usize::from(v) - 100).collect();
+        let values: Vec<usize> = constant
+            .literal
+            .as_f32()
+            .unwrap()
+            .iter()
+            .map(|&v| v as usize)
+            .collect();
+        let mask: Vec<usize> = constant
+            .mask()
+            .unwrap()
+            .values()
+            .iter()
+            .map(|&v| usize::from(v) - 100)
+            .collect();
         assert_eq!(values, mask);
         values
     }
@@ -197,7 +250,10 @@ mod tests {
     fn a_mask_moves_with_its_weight() {
         let w = masked(&[2, 3], &[2, 1]);
         let t = w.permuted(&[1, 0]);
-        assert_eq!((t.shape(), elems(&t)), (&[3, 2][..], vec![0, 3, 1, 4, 2, 5]));
+        assert_eq!(
+            (t.shape(), elems(&t)),
+            (&[3, 2][..], vec![0, 3, 1, 4, 2, 5])
+        );
         assert_eq!(t.mask().unwrap().block(), [1, 2]);
 
         let s = w.sliced(&[1, 2], &[1, 2], &[1, -2]);
@@ -205,8 +261,14 @@ mod tests {
         assert_eq!(elems(&w.flipped(&[1])), [2, 1, 0, 5, 4, 3]);
         assert_eq!(elems(&w.gathered(1, &[2, 0], &[2])), [2, 0, 5, 3]);
         assert_eq!(w.gathered(1, &[2], &[]).shape(), [2]);
-        assert_eq!(elems(&masked(&[2, 1], &[1, 1]).broadcast(&[2, 2, 2])), [0, 0, 1, 1, 0, 0, 1, 1]);
-        assert_eq!(elems(&masked(&[1, 2], &[1, 1]).tiled(&[2, 4])), [0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(
+            elems(&masked(&[2, 1], &[1, 1]).broadcast(&[2, 2, 2])),
+            [0, 0, 1, 1, 0, 0, 1, 1]
+        );
+        assert_eq!(
+            elems(&masked(&[1, 2], &[1, 1]).tiled(&[2, 4])),
+            [0, 1, 0, 1, 0, 1, 0, 1]
+        );
     }
 
     #[test]
@@ -215,16 +277,30 @@ mod tests {
             levels: ByLevel::Rows(Arc::from([0.0, 1.0, 10.0, 11.0])),
             ..Constant::shared("p", Literal::f32(&[2], [10.0, 11.0]))
         };
-        let ByLevel::Rows(rows) = p.flipped(&[0]).levels else { panic!() };
+        let ByLevel::Rows(rows) = p.flipped(&[0]).levels else {
+            panic!()
+        };
         assert_eq!(rows[..], [1.0, 0.0, 11.0, 10.0]);
     }
 
     #[test]
     fn blocks_survive_reshapes_that_keep_them_boxes() {
-        assert_eq!(reshaped_block(&[8, 4, 1, 1], &[4, 1, 1, 1], &[8, 4]), [4, 1]);
-        assert_eq!(reshaped_block(&[8, 4], &[4, 2], &[1, 8, 1, 4]), [1, 4, 1, 2]);
-        assert_eq!(reshaped_block(&[8, 2, 3, 3], &[4, 1, 1, 1], &[8, 18]), [4, 1]);
-        assert_eq!(reshaped_block(&[8, 2, 3, 3], &[4, 2, 1, 1], &[8, 18]), [1, 1]);
+        assert_eq!(
+            reshaped_block(&[8, 4, 1, 1], &[4, 1, 1, 1], &[8, 4]),
+            [4, 1]
+        );
+        assert_eq!(
+            reshaped_block(&[8, 4], &[4, 2], &[1, 8, 1, 4]),
+            [1, 4, 1, 2]
+        );
+        assert_eq!(
+            reshaped_block(&[8, 2, 3, 3], &[4, 1, 1, 1], &[8, 18]),
+            [4, 1]
+        );
+        assert_eq!(
+            reshaped_block(&[8, 2, 3, 3], &[4, 2, 1, 1], &[8, 18]),
+            [1, 1]
+        );
         assert_eq!(reshaped_block(&[8, 18], &[4, 1], &[2, 4, 18]), [1, 1, 1]);
     }
 }

@@ -1,7 +1,7 @@
 //! What the importer of a node works with: the tensors so far, the graph that grows, and checks.
 //!
-//! Every function returns the diagnostic of the first fault, at the node in hand. Nodes are added through
-//! [`Context::add`] only, which is where shapes are inferred and bounded.
+//! Every function returns the diagnostic of the first fault, at the node in hand. Nodes are added
+//! through [`Context::add`] only, which is where shapes are inferred and bounded.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -31,7 +31,8 @@ pub struct Context {
     scopes: Vec<HashMap<String, Value>>,
     /// Level data of the file.
     pub levels: LevelTable,
-    /// Tensors of the graph by constant and what was done to it. The constant is kept, so its address stays its own.
+    /// Tensors of the graph by constant and what was done to it. The constant is kept, so its
+    /// address stays its own.
     pub(super) tensors: HashMap<(*const Constant, String), (Rc<Constant>, TensorId)>,
     pub(super) constant_nodes: HashMap<*const Constant, (Rc<Constant>, NodeId)>,
     pub(super) tensor_names: HashSet<String>,
@@ -39,7 +40,8 @@ pub struct Context {
     pub unsupported: IndexMap<String, Vec<String>>,
 }
 
-/// What an importer gives back: one value per output of the node, in order; outputs without a value are not supported.
+/// What an importer gives back: one value per output of the node, in order; outputs without a value
+/// are not supported.
 pub type Outputs = Result<Vec<Value>, Diagnostic>;
 
 impl Context {
@@ -63,7 +65,10 @@ impl Context {
     }
 
     pub fn define(&mut self, name: &str, value: impl Into<Value>) {
-        let scope = self.scopes.last_mut().expect("the outermost scope is never left");
+        let scope = self
+            .scopes
+            .last_mut()
+            .expect("the outermost scope is never left");
         scope.insert(name.to_string(), value.into());
     }
 
@@ -87,8 +92,14 @@ impl Context {
 
     /// Takes the diagnostic that is due when a lost tensor is read; `false` if the tensor is there.
     pub fn is_lost(&mut self, name: &str) -> bool {
-        let found = self.scopes.iter_mut().rev().find_map(|scope| scope.get_mut(name));
-        let Some(Value::Lost(due)) = found else { return false };
+        let found = self
+            .scopes
+            .iter_mut()
+            .rev()
+            .find_map(|scope| scope.get_mut(name));
+        let Some(Value::Lost(due)) = found else {
+            return false;
+        };
         if let Some(diagnostic) = due.take() {
             self.diagnostics.push(*diagnostic);
         }
@@ -101,9 +112,17 @@ impl Context {
         self.value(node.input(position)?).cloned()
     }
 
-    pub fn required(&self, node: &NodeView, position: usize, what: &str) -> Result<Value, Diagnostic> {
+    pub fn required(
+        &self,
+        node: &NodeView,
+        position: usize,
+        what: &str,
+    ) -> Result<Value, Diagnostic> {
         self.input(node, position).ok_or_else(|| {
-            node.error("missing-input", format!("input {position} ({what}) is missing"))
+            node.error(
+                "missing-input",
+                format!("input {position} ({what}) is missing"),
+            )
         })
     }
 
@@ -132,11 +151,17 @@ impl Context {
         }
     }
 
-    pub(super) fn not_constant(&self, node: &NodeView, position: usize, what: &str) -> Diagnostic {
+    fn not_constant(&self, node: &NodeView, position: usize, what: &str) -> Diagnostic {
         let name = node.input(position).unwrap_or_default();
-        node.error("not-constant", format!("input {position} ({what}) is computed at run time"))
-            .at_tensor(name)
-            .with_help("shapes are static: only inputs that follow from constants and shapes are supported here")
+        node.error(
+            "not-constant",
+            format!("input {position} ({what}) is computed at run time"),
+        )
+        .at_tensor(name)
+        .with_help(
+            "shapes are static: only inputs that follow from constants and shapes are \
+             supported here",
+        )
     }
 
     /// An optional input with integers.
@@ -146,12 +171,17 @@ impl Context {
         position: usize,
         what: &str,
     ) -> Result<Option<Vec<i64>>, Diagnostic> {
-        let Some(constant) = self.constant(node, position, what)? else { return Ok(None) };
+        let Some(constant) = self.constant(node, position, what)? else {
+            return Ok(None);
+        };
         match constant.literal.as_i64() {
             Some(values) if constant.shape().len() <= 1 => Ok(Some(values.to_vec())),
             Some(_) => Err(node.error(
                 "shape-mismatch",
-                format!("input {position} ({what}) has shape {:?}, expected one axis", constant.shape()),
+                format!(
+                    "input {position} ({what}) has shape {:?}, expected one axis",
+                    constant.shape()
+                ),
             )),
             None => Err(wrong_type(node, position, what, &constant, "integers")),
         }
@@ -164,7 +194,9 @@ impl Context {
         position: usize,
         what: &str,
     ) -> Result<Option<Arc<[f32]>>, Diagnostic> {
-        let Some(constant) = self.constant(node, position, what)? else { return Ok(None) };
+        let Some(constant) = self.constant(node, position, what)? else {
+            return Ok(None);
+        };
         self.require_plain(node, &constant, what)?;
         match constant.literal.as_f32() {
             Some(values) => Ok(Some(values.clone())),
@@ -173,13 +205,21 @@ impl Context {
     }
 
     /// An optional input with one float.
-    pub fn scalar(&self, node: &NodeView, position: usize, what: &str) -> Result<Option<f32>, Diagnostic> {
+    pub fn scalar(
+        &self,
+        node: &NodeView,
+        position: usize,
+        what: &str,
+    ) -> Result<Option<f32>, Diagnostic> {
         match self.floats(node, position, what)?.as_deref() {
             None => Ok(None),
             Some(&[value]) => Ok(Some(value)),
             Some(values) => Err(node.error(
                 "shape-mismatch",
-                format!("input {position} ({what}) has {} elements, expected one", values.len()),
+                format!(
+                    "input {position} ({what}) has {} elements, expected one",
+                    values.len()
+                ),
             )),
         }
     }
@@ -196,7 +236,12 @@ impl Context {
     // Results.
 
     /// Adds the node that makes output 0.
-    pub fn add(&mut self, node: &NodeView, op: Op, operands: &[NodeId]) -> Result<NodeId, Diagnostic> {
+    pub fn add(
+        &mut self,
+        node: &NodeView,
+        op: Op,
+        operands: &[NodeId],
+    ) -> Result<NodeId, Diagnostic> {
         self.add_named(node, node.output(0), op, operands)
     }
 
@@ -219,10 +264,14 @@ impl Context {
         op: Op,
         operands: &[NodeId],
     ) -> Result<NodeId, Diagnostic> {
-        let mismatch = |error: condensec_ir::graph::GraphError| node.error("shape-mismatch", error.to_string());
+        let mismatch = |error: condensec_ir::graph::GraphError| {
+            node.error("shape-mismatch", error.to_string())
+        };
         let shape = self.graph.infer_shape(&op, operands).map_err(mismatch)?;
         check_size(node, &shape)?;
-        self.graph.add_node(name, op, operands, node.origin()).map_err(mismatch)
+        self.graph
+            .add_node(name, op, operands, node.origin())
+            .map_err(mismatch)
     }
 
     /// A constant result under the name of output 0.
@@ -255,12 +304,17 @@ impl Context {
 
     /// The given inputs, if all of them are constants.
     pub fn all_constant(values: &[Value]) -> Option<Vec<Rc<Constant>>> {
-        values.iter().map(|value| value.as_constant().cloned()).collect()
+        values
+            .iter()
+            .map(|value| value.as_constant().cloned())
+            .collect()
     }
 
     /// A type named by an attribute of the file.
     pub fn data_type(&self, node: &NodeView, number: i64) -> Result<DataType, Diagnostic> {
-        let known = i32::try_from(number).ok().and_then(|number| DataType::try_from(number).ok());
+        let known = i32::try_from(number)
+            .ok()
+            .and_then(|number| DataType::try_from(number).ok());
         known.ok_or_else(|| node.bad_attribute(format!("{number} is no data type")))
     }
 }
@@ -273,21 +327,42 @@ pub fn check_size(node: &NodeView, shape: &[usize]) -> Result<(), Diagnostic> {
 /// Why a tensor of the graph cannot have `shape`: code and message.
 pub fn check_shape(shape: &[usize]) -> Result<(), (&'static str, String)> {
     if shape.len() > MAX_RANK {
-        return Err(("too-many-axes", format!("shape {shape:?} has {} axes, at most {MAX_RANK} are supported", shape.len())));
+        return Err((
+            "too-many-axes",
+            format!(
+                "shape {shape:?} has {} axes, at most {MAX_RANK} are supported",
+                shape.len()
+            ),
+        ));
     }
     if shape.contains(&0) {
-        return Err(("empty-tensor", format!("a tensor of shape {shape:?} has no elements")));
+        return Err((
+            "empty-tensor",
+            format!("a tensor of shape {shape:?} has no elements"),
+        ));
     }
     match constants::checked_product(shape) {
         Some(n_elems) if n_elems <= MAX_ELEMS => Ok(()),
-        _ => Err(("tensor-too-large", format!("a tensor of shape {shape:?} has more than 2^31 elements"))),
+        _ => Err((
+            "tensor-too-large",
+            format!("a tensor of shape {shape:?} has more than 2^31 elements"),
+        )),
     }
 }
 
-fn wrong_type(node: &NodeView, position: usize, what: &str, constant: &Constant, wanted: &str) -> Diagnostic {
+fn wrong_type(
+    node: &NodeView,
+    position: usize,
+    what: &str,
+    constant: &Constant,
+    wanted: &str,
+) -> Diagnostic {
     node.error(
         "unsupported-dtype",
-        format!("input {position} ({what}) is {}, expected {wanted}", constant.literal.elems),
+        format!(
+            "input {position} ({what}) is {}, expected {wanted}",
+            constant.literal.elems
+        ),
     )
     .at_tensor(&constant.name)
 }

@@ -22,37 +22,65 @@ enum Dim<'m> {
 
 /// Adds the inputs that are no initializers to the graph.
 pub fn declare_inputs(ctx: &mut Context, graph: &GraphProto, options: &ImportOptions) {
-    let sparse = graph.sparse_initializer.iter().filter_map(|tensor| tensor.values.as_ref());
-    let constants: HashSet<&str> =
-        graph.initializer.iter().chain(sparse).map(|tensor| tensor.name()).collect();
-    // Up to IR version 3 every initializer is an input too; later that makes it a default, which nobody overrides here.
-    let inputs: Vec<&ValueInfoProto> =
-        graph.input.iter().filter(|input| !constants.contains(input.name())).collect();
+    let sparse = graph
+        .sparse_initializer
+        .iter()
+        .filter_map(|tensor| tensor.values.as_ref());
+    let constants: HashSet<&str> = graph
+        .initializer
+        .iter()
+        .chain(sparse)
+        .map(|tensor| tensor.name())
+        .collect();
+    // Up to IR version 3 every initializer is an input too; later that makes it a default, which
+    // nobody overrides here.
+    let inputs: Vec<&ValueInfoProto> = graph
+        .input
+        .iter()
+        .filter(|input| !constants.contains(input.name()))
+        .collect();
     let mut names = HashSet::new();
     for input in &inputs {
         if input.name().is_empty() || !names.insert(input.name()) {
-            let message = format!("there is more than one input `{}`, or it has no name", input.name());
-            ctx.diagnostics.push(Diagnostic::error("duplicate-name", message).at_tensor(input.name()));
+            let message = format!(
+                "there is more than one input `{}`, or it has no name",
+                input.name()
+            );
+            ctx.diagnostics
+                .push(Diagnostic::error("duplicate-name", message).at_tensor(input.name()));
         }
     }
     for (name, _) in &options.input_shapes {
         if !names.contains(name.as_str()) {
-            let known: Vec<String> = inputs.iter().map(|input| format!("`{}`", input.name())).collect();
+            let known: Vec<String> = inputs
+                .iter()
+                .map(|input| format!("`{}`", input.name()))
+                .collect();
             ctx.diagnostics.push(
-                Diagnostic::error("unknown-input", format!("a shape is given for `{name}`, which is no input of the model"))
-                    .at_tensor(name)
-                    .with_help(format!("the inputs are {}", known.join(", "))),
+                Diagnostic::error(
+                    "unknown-input",
+                    format!("a shape is given for `{name}`, which is no input of the model"),
+                )
+                .at_tensor(name)
+                .with_help(format!("the inputs are {}", known.join(", "))),
             );
         }
     }
     let given = |name: &str| {
-        options.input_shapes.iter().rev().find(|(given, _)| given == name).map(|(_, shape)| shape)
+        options
+            .input_shapes
+            .iter()
+            .rev()
+            .find(|(given, _)| given == name)
+            .map(|(_, shape)| shape)
     };
 
     // A symbol has one value in the whole model.
     let mut symbols: IndexMap<&str, usize> = IndexMap::new();
     for input in &inputs {
-        let (Some(shape), Some(dims)) = (given(input.name()), dims(input)) else { continue };
+        let (Some(shape), Some(dims)) = (given(input.name()), dims(input)) else {
+            continue;
+        };
         for (dim, &size) in dims.iter().zip(shape) {
             match dim {
                 Dim::Symbolic(name) if !name.is_empty() => {
@@ -61,7 +89,9 @@ pub fn declare_inputs(ctx: &mut Context, graph: &GraphProto, options: &ImportOpt
                         ctx.diagnostics.push(
                             Diagnostic::error(
                                 "input-shape-mismatch",
-                                format!("dimension `{name}` is {bound} and {size} in the shapes given"),
+                                format!(
+                                    "dimension `{name}` is {bound} and {size} in the shapes given"
+                                ),
                             )
                             .at_tensor(input.name()),
                         );
@@ -94,38 +124,56 @@ fn resolve(
     symbols: &IndexMap<&str, usize>,
 ) -> Result<(Vec<usize>, Option<Diagnostic>), Diagnostic> {
     let name = input.name();
-    let type_value = input.r#type.as_ref().and_then(|r#type| r#type.value.as_ref());
+    let type_value = input
+        .r#type
+        .as_ref()
+        .and_then(|r#type| r#type.value.as_ref());
     let Some(TypeValue::TensorType(tensor)) = type_value else {
-        return Err(Diagnostic::error("unsupported-dtype", format!("input `{name}` is no tensor")));
+        return Err(Diagnostic::error(
+            "unsupported-dtype",
+            format!("input `{name}` is no tensor"),
+        ));
     };
     let data_type = DataType::try_from(tensor.elem_type());
     if data_type != Ok(DataType::Float) {
         let found = data_type.map_or("of an unknown type".to_string(), |found| found.to_string());
-        return Err(Diagnostic::error("unsupported-dtype", format!("input `{name}` is {found}, expected FLOAT"))
-            .with_note("everything that is computed at run time is FLOAT"));
+        return Err(Diagnostic::error(
+            "unsupported-dtype",
+            format!("input `{name}` is {found}, expected FLOAT"),
+        )
+        .with_note("everything that is computed at run time is FLOAT"));
     }
     let help = format!("give its shape: --input-shape {name}=..");
     let shape = match (given, dims(input)) {
         (None, None) => {
-            return Err(Diagnostic::error("unknown-shape", format!("input `{name}` has no shape in the file"))
-                .with_help(help));
+            return Err(Diagnostic::error(
+                "unknown-shape",
+                format!("input `{name}` has no shape in the file"),
+            )
+            .with_help(help));
         }
         (Some(given), None) => given.to_vec(),
         (given, Some(dims)) => {
-            let matches = |given: &[usize]| {
-                // Some exporters write 0 where they do not know.
-                let fits = |(dim, size): (&Dim, &usize)| {
-                    !matches!(dim, Dim::Fixed(fixed) if *fixed != 0 && fixed != size)
-                };
-                given.len() == dims.len() && dims.iter().zip(given).all(fits)
+            // Some exporters write 0 where they do not know.
+            let fits = |(dim, size): (&Dim, &usize)| match dim {
+                Dim::Fixed(fixed) => *fixed == 0 || fixed == size,
+                Dim::Symbolic(_) => true,
             };
+            let matches =
+                |given: &[usize]| given.len() == dims.len() && dims.iter().zip(given).all(fits);
             match given {
                 Some(given) if !matches(given) => {
                     return Err(Diagnostic::error(
                         "input-shape-mismatch",
-                        format!("input `{name}` is {} in the file, {given:?} was given", dims_text(&dims)),
+                        format!(
+                            "input `{name}` is {} in the file, {given:?} was given",
+                            dims_text(&dims)
+                        ),
                     )
-                    .with_help("only symbolic dimensions can be chosen; export the model with dynamic axes to change others"));
+                    .with_help(
+                        "only symbolic dimensions can be chosen; export the model with \
+                         dynamic axes to change others",
+                    ));
                 }
                 Some(given) => given.to_vec(),
                 None => dims
@@ -140,7 +188,11 @@ fn resolve(
     };
     check_shape(&shape).map_err(|(code, message)| {
         let diagnostic = Diagnostic::error(code, format!("input `{name}`: {message}"));
-        if shape.contains(&0) { diagnostic.with_help(help) } else { diagnostic }
+        if shape.contains(&0) {
+            diagnostic.with_help(help)
+        } else {
+            diagnostic
+        }
     })?;
     let open: Vec<String> = match (given, dims(input)) {
         (None, Some(dims)) => dims
@@ -148,7 +200,9 @@ fn resolve(
             .enumerate()
             .filter_map(|(axis, dim)| match dim {
                 Dim::Symbolic("") => Some(format!("dimension {axis}")),
-                Dim::Symbolic(symbol) if !symbols.contains_key(symbol) => Some(format!("`{symbol}`")),
+                Dim::Symbolic(symbol) if !symbols.contains_key(symbol) => {
+                    Some(format!("`{symbol}`"))
+                }
                 Dim::Symbolic(_) | Dim::Fixed(_) => None,
             })
             .collect(),
@@ -157,23 +211,31 @@ fn resolve(
     if open.is_empty() {
         return Ok((shape, None));
     }
-    let note = Diagnostic::note("symbolic-dimension", format!("input `{name}`: {} taken as 1", open.join(", ")))
-        .at_tensor(name)
-        .with_help(format!("--input-shape {name}={} says otherwise", sizes_text(&shape)));
+    let note = Diagnostic::note(
+        "symbolic-dimension",
+        format!("input `{name}`: {} taken as 1", open.join(", ")),
+    )
+    .at_tensor(name)
+    .with_help(format!(
+        "--input-shape {name}={} says otherwise",
+        sizes_text(&shape)
+    ));
     Ok((shape, Some(note)))
 }
 
 /// Makes the graph's outputs.
 pub fn declare_outputs(ctx: &mut Context, graph: &GraphProto, options: &ImportOptions) {
     if graph.output.is_empty() {
-        ctx.diagnostics.push(Diagnostic::error("no-outputs", "the model has no outputs"));
+        ctx.diagnostics
+            .push(Diagnostic::error("no-outputs", "the model has no outputs"));
     }
     let mut names = HashSet::new();
     for output in &graph.output {
         let name = output.name();
         if !names.insert(name) {
             let message = format!("there is more than one output `{name}`");
-            ctx.diagnostics.push(Diagnostic::error("duplicate-name", message).at_tensor(name));
+            ctx.diagnostics
+                .push(Diagnostic::error("duplicate-name", message).at_tensor(name));
             continue;
         }
         if ctx.is_lost(name) {
@@ -181,7 +243,8 @@ pub fn declare_outputs(ctx: &mut Context, graph: &GraphProto, options: &ImportOp
         }
         let Some(value) = ctx.value(name).cloned() else {
             let message = format!("no node, input or initializer makes the output `{name}`");
-            ctx.diagnostics.push(Diagnostic::error("undefined-tensor", message).at_tensor(name));
+            ctx.diagnostics
+                .push(Diagnostic::error("undefined-tensor", message).at_tensor(name));
             continue;
         };
         match as_node(ctx, name, &value) {
@@ -199,12 +262,19 @@ pub fn declare_outputs(ctx: &mut Context, graph: &GraphProto, options: &ImportOp
 }
 
 /// The node behind an output; a constant becomes one.
-fn as_node(ctx: &mut Context, name: &str, value: &Value) -> Result<condensec_ir::NodeId, Diagnostic> {
+fn as_node(
+    ctx: &mut Context,
+    name: &str,
+    value: &Value,
+) -> Result<condensec_ir::NodeId, Diagnostic> {
     if let Value::Constant(constant) = value {
         if constant.literal.as_f32().is_none() {
             return Err(Diagnostic::error(
                 "unsupported-dtype",
-                format!("output `{name}` is {}, expected FLOAT", constant.literal.elems),
+                format!(
+                    "output `{name}` is {}, expected FLOAT",
+                    constant.literal.elems
+                ),
             ));
         }
         if matches!(constant.levels, ByLevel::Masked(_)) || constant.scale.is_some() {
@@ -214,7 +284,10 @@ fn as_node(ctx: &mut Context, name: &str, value: &Value) -> Result<condensec_ir:
             ));
         }
     }
-    let proto = NodeProto { name: Some(name.to_string()), ..NodeProto::default() };
+    let proto = NodeProto {
+        name: Some(name.to_string()),
+        ..NodeProto::default()
+    };
     ctx.value_operand(&NodeView::new(&proto, 0), value)
 }
 
@@ -224,7 +297,11 @@ fn declared_otherwise(output: &ValueInfoProto, shape: &[usize]) -> Option<Diagno
     if dims.len() == shape.len() && dims.iter().zip(shape).all(fits) {
         return None;
     }
-    let message = format!("output `{}` is {} in the file, its nodes make {shape:?}", output.name(), dims_text(&dims));
+    let message = format!(
+        "output `{}` is {} in the file, its nodes make {shape:?}",
+        output.name(),
+        dims_text(&dims)
+    );
     Some(Diagnostic::warning("declared-shape-differs", message).at_tensor(output.name()))
 }
 
@@ -256,5 +333,9 @@ fn dims_text(dims: &[Dim]) -> String {
 }
 
 fn sizes_text(shape: &[usize]) -> String {
-    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+    shape
+        .iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join("x")
 }

@@ -12,7 +12,12 @@ use crate::frontend::onnx::constants::{self, Constant, Literal, arithmetic};
 
 impl Context {
     /// `value` in another shape, as output 0.
-    pub fn reshape(&mut self, node: &NodeView, value: &Value, shape: &[usize]) -> Result<Value, Diagnostic> {
+    pub fn reshape(
+        &mut self,
+        node: &NodeView,
+        value: &Value,
+        shape: &[usize],
+    ) -> Result<Value, Diagnostic> {
         self.reshape_named(node, node.output(0), value, shape)
     }
 
@@ -42,7 +47,9 @@ impl Context {
             }
             Value::Node(_) | Value::Lost(_) => {
                 let x = self.value_operand(node, value)?;
-                let op = Op::Reshape(Reshape { shape: shape.to_vec() });
+                let op = Op::Reshape(Reshape {
+                    shape: shape.to_vec(),
+                });
                 Ok(self.add_named(node, name, op, &[x])?.into())
             }
         }
@@ -70,10 +77,14 @@ impl Context {
             return Ok(value.clone());
         }
         match value {
-            Value::Constant(constant) => Ok(Value::Constant(Rc::new(constant.permuted(permutation)))),
+            Value::Constant(constant) => {
+                Ok(Value::Constant(Rc::new(constant.permuted(permutation))))
+            }
             Value::Node(_) | Value::Lost(_) => {
                 let x = self.value_operand(node, value)?;
-                let op = Op::Transpose(Transpose { permutation: permutation.to_vec() });
+                let op = Op::Transpose(Transpose {
+                    permutation: permutation.to_vec(),
+                });
                 Ok(self.add_named(node, name, op, &[x])?.into())
             }
         }
@@ -91,18 +102,23 @@ impl Context {
     ) -> Result<Value, Diagnostic> {
         let shape = self.shape(value).to_vec();
         let is_whole = |axis: usize| {
-            sizes[axis] == shape[axis] && (shape[axis] <= 1 || (starts[axis] == 0 && steps[axis] == 1))
+            sizes[axis] == shape[axis]
+                && (shape[axis] <= 1 || (starts[axis] == 0 && steps[axis] == 1))
         };
         if (0..shape.len()).all(is_whole) {
             return Ok(value.clone());
         }
         match value {
-            Value::Constant(constant) => {
-                Ok(Value::Constant(Rc::new(constant.sliced(&starts, &sizes, &steps))))
-            }
+            Value::Constant(constant) => Ok(Value::Constant(Rc::new(
+                constant.sliced(&starts, &sizes, &steps),
+            ))),
             Value::Node(_) | Value::Lost(_) => {
                 let x = self.value_operand(node, value)?;
-                let op = Op::Slice(Slice { starts, sizes, steps });
+                let op = Op::Slice(Slice {
+                    starts,
+                    sizes,
+                    steps,
+                });
                 Ok(self.add_named(node, name, op, &[x])?.into())
             }
         }
@@ -131,16 +147,22 @@ impl Context {
         if padded == shape {
             return self.reshape_named(node, name, value, &shape);
         }
-        // Times one: exact for every value, infinities and NaN included. The ones have only the axes that grow.
-        let ones: Vec<usize> =
-            padded.iter().zip(&shape).map(|(&from, &to)| if from == to { 1 } else { to }).collect();
-        let n_ones = arithmetic::check_size(&ones, 0).map_err(too_large)?;
+        // Times one: exact for every value, infinities and NaN included. The ones have only the
+        // axes that grow.
+        let ones: Vec<usize> = padded
+            .iter()
+            .zip(&shape)
+            .map(|(&from, &to)| if from == to { 1 } else { to })
+            .collect();
         check_size(node, &shape)?;
+        let n_ones = arithmetic::check_size(&ones, 0).map_err(too_large)?;
         let ones = Literal::f32(&ones, vec![1.0; n_ones]);
         let ones = Value::Constant(Rc::new(Constant::shared(format!("{name}/ones"), ones)));
         let ones = self.value_operand(node, &ones)?;
         let x = self.value_operand(node, value)?;
-        let op = Op::Binary(Binary { kind: BinaryKind::Mul });
+        let op = Op::Binary(Binary {
+            kind: BinaryKind::Mul,
+        });
         Ok(self.add_named(node, name, op, &[x, ones])?.into())
     }
 }

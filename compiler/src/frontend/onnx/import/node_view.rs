@@ -6,8 +6,8 @@ use condensec_ir::graph::Origin;
 use crate::frontend::onnx::constants::Literal;
 use crate::frontend::onnx::proto::{AttributeProto, AttributeType, GraphProto, NodeProto};
 
-/// The largest size that an attribute of a window (kernel, stride, padding, dilation, repeats) may have. Larger ones
-/// are damage, and below it no product of two overflows.
+/// The largest size that an attribute of a window (kernel, stride, padding, dilation, repeats) may
+/// have. Larger ones are damage, and below it no product of two overflows.
 const MAX_WINDOW_SIZE: i64 = 1 << 20;
 
 /// A node and the operator set version that says what it means.
@@ -74,7 +74,10 @@ impl<'m> NodeView<'m> {
     }
 
     pub fn has_attribute(&self, name: &str) -> bool {
-        self.proto.attribute.iter().any(|attribute| attribute.name() == name)
+        self.proto
+            .attribute
+            .iter()
+            .any(|attribute| attribute.name() == name)
     }
 
     fn attribute(
@@ -82,7 +85,12 @@ impl<'m> NodeView<'m> {
         name: &str,
         wanted: AttributeType,
     ) -> Result<Option<&'m AttributeProto>, Diagnostic> {
-        let Some(found) = self.proto.attribute.iter().find(|attribute| attribute.name() == name) else {
+        let Some(found) = self
+            .proto
+            .attribute
+            .iter()
+            .find(|attribute| attribute.name() == name)
+        else {
             return Ok(None);
         };
         let found_type = found.r#type();
@@ -93,13 +101,17 @@ impl<'m> NodeView<'m> {
             )));
         }
         if !found.ref_attr_name().is_empty() {
-            return Err(self.bad_attribute(format!("attribute `{name}` refers to a function's attribute")));
+            return Err(self.bad_attribute(format!(
+                "attribute `{name}` refers to a function's attribute"
+            )));
         }
         Ok(Some(found))
     }
 
     pub fn int(&self, name: &str) -> Result<Option<i64>, Diagnostic> {
-        Ok(self.attribute(name, AttributeType::Int)?.map(|found| found.i()))
+        Ok(self
+            .attribute(name, AttributeType::Int)?
+            .map(|found| found.i()))
     }
 
     pub fn int_or(&self, name: &str, default: i64) -> Result<i64, Diagnostic> {
@@ -112,24 +124,34 @@ impl<'m> NodeView<'m> {
             None => Ok(default),
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(other) => Err(self.bad_attribute(format!("attribute `{name}` is {other}, expected 0 or 1"))),
+            Some(other) => {
+                Err(self.bad_attribute(format!("attribute `{name}` is {other}, expected 0 or 1")))
+            }
         }
     }
 
     pub fn ints(&self, name: &str) -> Result<Option<&'m [i64]>, Diagnostic> {
-        Ok(self.attribute(name, AttributeType::Ints)?.map(|found| found.ints.as_slice()))
+        Ok(self
+            .attribute(name, AttributeType::Ints)?
+            .map(|found| found.ints.as_slice()))
     }
 
     pub fn float_or(&self, name: &str, default: f32) -> Result<f32, Diagnostic> {
-        Ok(self.attribute(name, AttributeType::Float)?.map_or(default, |found| found.f()))
+        Ok(self
+            .attribute(name, AttributeType::Float)?
+            .map_or(default, |found| found.f()))
     }
 
     pub fn float(&self, name: &str) -> Result<Option<f32>, Diagnostic> {
-        Ok(self.attribute(name, AttributeType::Float)?.map(|found| found.f()))
+        Ok(self
+            .attribute(name, AttributeType::Float)?
+            .map(|found| found.f()))
     }
 
     pub fn floats(&self, name: &str) -> Result<Option<&'m [f32]>, Diagnostic> {
-        Ok(self.attribute(name, AttributeType::Floats)?.map(|found| found.floats.as_slice()))
+        Ok(self
+            .attribute(name, AttributeType::Floats)?
+            .map(|found| found.floats.as_slice()))
     }
 
     pub fn string_or(&self, name: &str, default: &'static str) -> Result<&'m str, Diagnostic> {
@@ -148,7 +170,9 @@ impl<'m> NodeView<'m> {
             return Err(self.bad_attribute(format!("attribute `{name}` holds no tensor")));
         };
         let literal = Literal::from_proto(tensor);
-        literal.map(Some).map_err(|error| self.error("bad-tensor", format!("attribute `{name}`: {error}")))
+        literal
+            .map(Some)
+            .map_err(|error| self.error("bad-tensor", format!("attribute `{name}`: {error}")))
     }
 
     pub fn sparse_tensor(&self, name: &str) -> Result<Option<Literal>, Diagnostic> {
@@ -159,7 +183,9 @@ impl<'m> NodeView<'m> {
             return Err(self.bad_attribute(format!("attribute `{name}` holds no sparse tensor")));
         };
         let literal = Literal::from_sparse_proto(tensor);
-        literal.map(Some).map_err(|error| self.error("bad-tensor", format!("attribute `{name}`: {error}")))
+        literal
+            .map(Some)
+            .map_err(|error| self.error("bad-tensor", format!("attribute `{name}`: {error}")))
     }
 
     pub fn graph(&self, name: &str) -> Result<Option<&'m GraphProto>, Diagnostic> {
@@ -179,32 +205,53 @@ impl<'m> NodeView<'m> {
         n: usize,
         min: i64,
     ) -> Result<Option<Vec<usize>>, Diagnostic> {
-        let Some(given) = self.ints(name)? else { return Ok(None) };
+        let Some(given) = self.ints(name)? else {
+            return Ok(None);
+        };
         if given.len() != n {
-            return Err(self.bad_attribute(format!("attribute `{name}` is {given:?}, expected {n} values")));
+            return Err(self.bad_attribute(format!(
+                "attribute `{name}` is {given:?}, expected {n} values"
+            )));
         }
         self.checked_sizes(name, given, min).map(Some)
     }
 
     /// Checks integers that are sizes of a window.
-    pub fn checked_sizes(&self, name: &str, given: &[i64], min: i64) -> Result<Vec<usize>, Diagnostic> {
+    pub fn checked_sizes(
+        &self,
+        name: &str,
+        given: &[i64],
+        min: i64,
+    ) -> Result<Vec<usize>, Diagnostic> {
         let size = |&value: &i64| {
             let value = (min..=MAX_WINDOW_SIZE).contains(&value).then_some(value)?;
             usize::try_from(value).ok()
         };
         let sizes: Option<Vec<usize>> = given.iter().map(size).collect();
         sizes.ok_or_else(|| {
-            self.bad_attribute(format!("`{name}` is {given:?}, expected values from {min} to {MAX_WINDOW_SIZE}"))
+            self.bad_attribute(format!(
+                "`{name}` is {given:?}, expected values from {min} to {MAX_WINDOW_SIZE}"
+            ))
         })
     }
 
     /// An axis of a tensor of `rank` axes; negative ones count from the end.
     pub fn axis(&self, axis: i64, rank: usize) -> Result<usize, Diagnostic> {
         let signed_rank = i64::try_from(rank).unwrap_or(i64::MAX);
-        let counted = if axis < 0 { axis.checked_add(signed_rank) } else { Some(axis) };
-        match counted.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank) {
+        let counted = if axis < 0 {
+            axis.checked_add(signed_rank)
+        } else {
+            Some(axis)
+        };
+        match counted
+            .and_then(|axis| usize::try_from(axis).ok())
+            .filter(|&axis| axis < rank)
+        {
             Some(axis) => Ok(axis),
-            None => Err(self.error("bad-axis", format!("axis {axis} of a tensor with {rank} axes"))),
+            None => Err(self.error(
+                "bad-axis",
+                format!("axis {axis} of a tensor with {rank} axes"),
+            )),
         }
     }
 
@@ -214,7 +261,10 @@ impl<'m> NodeView<'m> {
         for &axis in axes {
             let axis = self.axis(axis, rank)?;
             if found.contains(&axis) {
-                return Err(self.error("bad-axis", format!("axis {axis} is listed twice in {axes:?}")));
+                return Err(self.error(
+                    "bad-axis",
+                    format!("axis {axis} is listed twice in {axes:?}"),
+                ));
             }
             found.push(axis);
         }
@@ -224,7 +274,10 @@ impl<'m> NodeView<'m> {
 
 /// Name of a node for the user: its own, or of its first output.
 pub fn node_name(node: &NodeProto) -> &str {
-    match (node.name(), node.output.iter().find(|name| !name.is_empty())) {
+    match (
+        node.name(),
+        node.output.iter().find(|name| !name.is_empty()),
+    ) {
         ("", Some(output)) => output,
         (name, _) => name,
     }

@@ -16,7 +16,12 @@ use crate::frontend::onnx::masks::nested_from_rows;
 
 impl Context {
     /// An input as an operand of an op.
-    pub fn operand(&mut self, node: &NodeView, position: usize, what: &str) -> Result<NodeId, Diagnostic> {
+    pub fn operand(
+        &mut self,
+        node: &NodeView,
+        position: usize,
+        what: &str,
+    ) -> Result<NodeId, Diagnostic> {
         let value = self.required(node, position, what)?;
         self.value_operand(node, &value)
     }
@@ -34,7 +39,9 @@ impl Context {
         let constant = match value {
             Value::Node(operand) => return Ok(*operand),
             Value::Constant(constant) => constant.clone(),
-            Value::Lost(_) => return Err(node.error("undefined-tensor", "an input is not to be had")),
+            Value::Lost(_) => {
+                return Err(node.error("undefined-tensor", "an input is not to be had"));
+            }
         };
         if let Some((_, operand)) = self.constant_nodes.get(&Rc::as_ptr(&constant)) {
             return Ok(*operand);
@@ -43,17 +50,24 @@ impl Context {
             return Err(node
                 .error(
                     "unsupported-dtype",
-                    format!("`{}` is {}, expected FLOAT", constant.name, constant.literal.elems),
+                    format!(
+                        "`{}` is {}, expected FLOAT",
+                        constant.name, constant.literal.elems
+                    ),
                 )
                 .at_tensor(&constant.name)
-                .with_note("only float tensors are computed at run time; integers must follow from constants and shapes"));
+                .with_note(
+                    "only float tensors are computed at run time; integers must follow \
+                     from constants and shapes",
+                ));
         }
         check_size(node, constant.shape())?;
         let tensor = self.tensor(&constant, "", |name| tensor_of(&constant, name));
         let op = Op::Constant(ConstantOp { tensor });
         let added = self.graph.add_node(&constant.name, op, &[], node.origin());
         let operand = added.map_err(|error| node.error("shape-mismatch", error.to_string()))?;
-        self.constant_nodes.insert(Rc::as_ptr(&constant), (constant, operand));
+        self.constant_nodes
+            .insert(Rc::as_ptr(&constant), (constant, operand));
         Ok(operand)
     }
 
@@ -61,25 +75,50 @@ impl Context {
     fn require_no_mask(&self, node: &NodeView, constant: &Constant) -> Result<(), Diagnostic> {
         if matches!(constant.levels, ByLevel::Masked(_)) {
             return Err(node
-                .error("mask-not-on-weight", format!("`{0}__level` masks `{0}`, which is no weight here", constant.name))
+                .error(
+                    "mask-not-on-weight",
+                    format!(
+                        "`{0}__level` masks `{0}`, which is no weight here",
+                        constant.name
+                    ),
+                )
                 .at_tensor(&constant.name)
-                .with_note("weights are the constant operands of Conv, ConvTranspose, Gemm and MatMul")
-                .with_help(format!("give a parameter its values per level as `{}__levels`", constant.name)));
+                .with_note(
+                    "weights are the constant operands of Conv, ConvTranspose, Gemm and MatMul",
+                )
+                .with_help(format!(
+                    "give a parameter its values per level as `{}__levels`",
+                    constant.name
+                )));
         }
         match &constant.scale {
             None => Ok(()),
             Some(scale) => Err(node
-                .error("scale-not-on-weight", format!("`{}` scales `{}`, which is no weight here", scale.name, constant.name))
+                .error(
+                    "scale-not-on-weight",
+                    format!(
+                        "`{}` scales `{}`, which is no weight here",
+                        scale.name, constant.name
+                    ),
+                )
                 .at_tensor(&scale.name)),
         }
     }
 
     /// Refuses any level data.
-    pub fn require_plain(&self, node: &NodeView, constant: &Constant, what: &str) -> Result<(), Diagnostic> {
+    pub fn require_plain(
+        &self,
+        node: &NodeView,
+        constant: &Constant,
+        what: &str,
+    ) -> Result<(), Diagnostic> {
         self.require_no_mask(node, constant)?;
         match constant.levels {
             ByLevel::Rows(_) => Err(node
-                .error("levels-not-on-parameter", format!("`{}` ({what}) cannot differ between levels", constant.name))
+                .error(
+                    "levels-not-on-parameter",
+                    format!("`{}` ({what}) cannot differ between levels", constant.name),
+                )
                 .at_tensor(&constant.name)),
             ByLevel::Shared | ByLevel::Masked(_) => Ok(()),
         }
@@ -113,7 +152,8 @@ impl Context {
         name
     }
 
-    /// A parameter with one value per channel: `[n]`, shared or per level. Axes of size 1 do not matter.
+    /// A parameter with one value per channel: `[n]`, shared or per level. Axes of size 1 do not
+    /// matter.
     pub fn parameter(
         &mut self,
         node: &NodeView,
@@ -124,14 +164,24 @@ impl Context {
         self.require_no_mask(node, constant)?;
         if constant.literal.as_f32().is_none() {
             return Err(node
-                .error("unsupported-dtype", format!("`{}` ({what}) is {}, expected FLOAT", constant.name, constant.literal.elems))
+                .error(
+                    "unsupported-dtype",
+                    format!(
+                        "`{}` ({what}) is {}, expected FLOAT",
+                        constant.name, constant.literal.elems
+                    ),
+                )
                 .at_tensor(&constant.name));
         }
         if constant.literal.n_elems() != n {
             return Err(node
                 .error(
                     "shape-mismatch",
-                    format!("`{}` ({what}) has shape {:?}, expected [{n}]", constant.name, constant.shape()),
+                    format!(
+                        "`{}` ({what}) has shape {:?}, expected [{n}]",
+                        constant.name,
+                        constant.shape()
+                    ),
                 )
                 .at_tensor(&constant.name));
         }
@@ -139,21 +189,35 @@ impl Context {
         Ok(self.tensor(constant, "parameter", |name| tensor_of(&flat, name)))
     }
 
-    /// The weight at an input: it must be a constant, and if its values differ between levels they must nest.
+    /// The weight at an input: it must be a constant, and if its values differ between levels they
+    /// must nest.
     pub fn weight(&self, node: &NodeView, position: usize) -> Result<Weight, Diagnostic> {
         match self.required(node, position, "weight")? {
             Value::Constant(constant) => self.as_weight(node, &constant),
-            Value::Node(_) | Value::Lost(_) => Err(self.not_constant(node, position, "weight")),
+            Value::Node(_) | Value::Lost(_) => Err(node
+                .error(
+                    "not-constant",
+                    format!("input {position} (weight) is computed at run time"),
+                )
+                .at_tensor(node.input(position).unwrap_or_default())
+                .with_note("weights must follow from initializers and constants")),
         }
     }
 
     /// A constant as a weight.
-    pub fn as_weight(&self, node: &NodeView, constant: &Rc<Constant>) -> Result<Weight, Diagnostic> {
+    pub fn as_weight(
+        &self,
+        node: &NodeView,
+        constant: &Rc<Constant>,
+    ) -> Result<Weight, Diagnostic> {
         if constant.literal.as_f32().is_none() {
             return Err(node
                 .error(
                     "unsupported-dtype",
-                    format!("the weight `{}` is {}, expected FLOAT", constant.name, constant.literal.elems),
+                    format!(
+                        "the weight `{}` is {}, expected FLOAT",
+                        constant.name, constant.literal.elems
+                    ),
                 )
                 .at_tensor(&constant.name));
         }
@@ -176,20 +240,28 @@ impl Context {
                     .error(
                         fault.code(),
                         format!(
-                            "a weight of `{}` is {lower_value} at L{lower} and {upper_value} at L{upper}",
+                            "a weight of `{}` is {lower_value} at L{lower} and {upper_value} at \
+                             L{upper}",
                             constant.name
                         ),
                     )
                     .at_tensor(&constant.name)
                     .at_index(&fault.index(constant.shape()))
-                    .with_note("levels share one set of weights: a level may only add weights to those of the level below"))
+                    .with_note(
+                        "levels share one set of weights: a level may only add weights to \
+                         those of the level below",
+                    ))
             }
         }
     }
 
     /// The weight as a tensor of the graph.
     pub fn add_weight(&mut self, weight: &Weight) -> TensorId {
-        self.tensor(&weight.origin, &format!("weight {}", weight.steps), |name| weight.to_tensor(name))
+        self.tensor(
+            &weight.origin,
+            &format!("weight {}", weight.steps),
+            |name| weight.to_tensor(name),
+        )
     }
 
     /// The weight's factor per level, if it has one; `m` is its number of output channels.
@@ -199,14 +271,17 @@ impl Context {
         weight: &Weight,
         m: usize,
     ) -> Result<Option<TensorId>, Diagnostic> {
-        let Some(scale) = weight.scale().cloned() else { return Ok(None) };
+        let Some(scale) = weight.scale().cloned() else {
+            return Ok(None);
+        };
         let expected = [self.graph.n_levels as usize, m];
         if scale.shape != expected || scale.rows.len() != expected[0] * expected[1] {
             return Err(node
                 .error(
                     "scale-shape-mismatch",
                     format!(
-                        "`{}` has shape {:?}, expected {expected:?}: one factor per level and output channel of `{}`",
+                        "`{}` has shape {:?}, expected {expected:?}: one factor per level and \
+                         output channel of `{}`",
                         scale.name,
                         scale.shape,
                         weight.name()
@@ -220,14 +295,20 @@ impl Context {
             return Ok(Some(*tensor));
         }
         let name = self.unique_tensor_name(&scale.name);
-        let tensor = self.graph.add_tensor(Tensor::per_level(name, &[m], scale.rows.clone()));
+        let tensor = self
+            .graph
+            .add_tensor(Tensor::per_level(name, &[m], scale.rows.clone()));
         self.tensors.insert(key, (weight.origin.clone(), tensor));
         Ok(Some(tensor))
     }
 }
 
 fn tensor_of(constant: &Constant, name: String) -> Tensor {
-    let values = constant.literal.as_f32().expect("the caller refuses other types").clone();
+    let values = constant
+        .literal
+        .as_f32()
+        .expect("the caller refuses other types")
+        .clone();
     let (data, rule) = match &constant.levels {
         ByLevel::Shared => (values, LevelRule::Shared),
         ByLevel::Masked(mask) => (values, LevelRule::Masked(mask.clone())),

@@ -13,7 +13,8 @@ pub enum Value {
     Node(NodeId),
     /// Known at compile time.
     Constant(Rc<Constant>),
-    /// Not to be had. The diagnostic, if any, is due when somebody reads it; nodes that do are skipped.
+    /// Not to be had. The diagnostic, if any, is due when somebody reads it; nodes that do are
+    /// skipped.
     Lost(Option<Box<Diagnostic>>),
 }
 

@@ -11,8 +11,8 @@ use crate::frontend::onnx::masks::ChannelScale;
 /// A constant that will be a weight: shared by all levels or masked, never one copy per level.
 #[derive(Debug, Clone)]
 pub struct Weight {
-    /// The constant in the file: with `steps` the identity of the result, so that two nodes that use a weight in the same
-    /// way share it.
+    /// The constant in the file: with `steps` the identity of the result, so that two nodes that
+    /// use a weight in the same way share it.
     pub origin: Rc<Constant>,
     /// What has been done to it since.
     pub steps: String,
@@ -90,7 +90,10 @@ impl Weight {
     }
 
     fn values(&self) -> &Arc<[f32]> {
-        self.constant.literal.as_f32().expect("Context::weight refuses other types")
+        self.constant
+            .literal
+            .as_f32()
+            .expect("Context::weight refuses other types")
     }
 
     fn step(self, step: String, constant: Constant) -> Weight {

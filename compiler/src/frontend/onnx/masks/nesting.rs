@@ -19,23 +19,32 @@ impl NestingFault {
 
     /// `mask-not-nested` or `shared-value-differs`.
     pub fn code(&self) -> &'static str {
-        if self.is_dropped() { "mask-not-nested" } else { "shared-value-differs" }
+        if self.is_dropped() {
+            "mask-not-nested"
+        } else {
+            "shared-value-differs"
+        }
     }
 
     /// Index of the element in a tensor of `shape`.
     pub fn index(&self, shape: &[usize]) -> Vec<usize> {
-        let mut rest = self.position;
-        let mut index = vec![0; shape.len()];
-        for axis in (0..shape.len()).rev() {
-            index[axis] = rest % shape[axis].max(1);
-            rest /= shape[axis].max(1);
-        }
-        index
+        index_of(self.position, shape)
     }
 }
 
-/// Values and mask of rows `[K, *shape]`: each element must be zero up to some level and have one value from there on.
-/// Elements that are zero at every level get mask 0: a plain zero.
+/// Index of the element at a row-major position.
+pub fn index_of(position: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = position;
+    let mut index = vec![0; shape.len()];
+    for axis in (0..shape.len()).rev() {
+        index[axis] = rest % shape[axis].max(1);
+        rest /= shape[axis].max(1);
+    }
+    index
+}
+
+/// Values and mask of rows `[K, *shape]`: each element must be zero up to some level and have one
+/// value from there on. Elements that are zero at every level get mask 0: a plain zero.
 ///
 /// # Errors
 /// The first element for which this does not hold.
@@ -73,7 +82,9 @@ mod tests {
 
     #[test]
     fn rows_that_only_gain_values_nest() {
-        let rows = [0.0, 1.0, 0.0, 0.0, /* L1 */ 2.0, 1.0, 0.0, 0.0, /* L2 */ 2.0, 1.0, 3.0, 0.0];
+        let rows = [
+            0.0, 1.0, 0.0, 0.0, /* L1 */ 2.0, 1.0, 0.0, 0.0, /* L2 */ 2.0, 1.0, 3.0, 0.0,
+        ];
         let (values, mask) = nested_from_rows(&rows, 3).unwrap();
         assert_eq!(values, [2.0, 1.0, 3.0, 0.0]);
         assert_eq!(mask, [1, 0, 2, 0]);
@@ -83,7 +94,10 @@ mod tests {
     fn the_first_fault_is_named_with_both_levels() {
         let fault = nested_from_rows(&[1.0, 5.0, 1.0, 0.0], 2).unwrap_err();
         assert_eq!((fault.lower, fault.upper), ((0, 5.0), (1, 0.0)));
-        assert_eq!((fault.code(), fault.index(&[1, 2])), ("mask-not-nested", vec![0, 1]));
+        assert_eq!(
+            (fault.code(), fault.index(&[1, 2])),
+            ("mask-not-nested", vec![0, 1])
+        );
         let fault = nested_from_rows(&[1.0, 1.0, 1.5], 3).unwrap_err();
         assert_eq!((fault.lower, fault.upper), ((1, 1.0), (2, 1.5)));
         assert_eq!(fault.code(), "shared-value-differs");

@@ -11,14 +11,21 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let n_axes = window::n_spatial_axes(node, &shape)?;
     let window = Window::read_with_kernel(node, n_axes)?;
     if window.dilations.iter().any(|&dilation| dilation != 1) {
-        return Err(node.unsupported(format!("an average pool with dilations {:?}", window.dilations)));
+        return Err(node.unsupported(format!(
+            "an average pool with dilations {:?}",
+            window.dilations
+        )));
     }
     let ceil = node.opset >= 10 && node.flag("ceil_mode", false)?;
     let sizes = || (0..n_axes).map(|axis| (axis, shape[2 + axis]));
-    let pads: Vec<(usize, usize)> = sizes().map(|(axis, size)| window.pads(axis, size)).collect();
+    let pads: Vec<(usize, usize)> = sizes()
+        .map(|(axis, size)| window.pads(axis, size))
+        .collect();
     super::max_pool::check_pads(node, &window, &pads)?;
     let overhang: Vec<usize> = match ceil {
-        true => sizes().map(|(axis, size)| window.overhang(axis, size)).collect(),
+        true => sizes()
+            .map(|(axis, size)| window.overhang(axis, size))
+            .collect(),
         false => vec![0; n_axes],
     };
     let op = AvgPool {
@@ -28,5 +35,7 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         overhang: window::pair(&overhang, 0),
         count_include_pad: node.flag("count_include_pad", false)?,
     };
-    Ok(vec![window::add_spatial(ctx, node, Op::AvgPool(op), x)?.into()])
+    Ok(vec![
+        window::add_spatial(ctx, node, Op::AvgPool(op), x)?.into(),
+    ])
 }

@@ -1,4 +1,5 @@
-//! `BatchNormalization` for inference. It stays a node of its own: a later pass knows whether it can be folded.
+//! `BatchNormalization` for inference. It stays a node of its own: a later pass knows whether it
+//! can be folded.
 
 use condensec_ir::ops::{BatchNorm, Op};
 use condensec_ir::{Diagnostic, TensorId};
@@ -22,13 +23,19 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let x = ctx.operand(node, 0, "operand")?;
     let shape = ctx.graph.node(x).shape.clone();
     let &[_, channels, ..] = shape.as_slice() else {
-        return Err(node.error("shape-mismatch", format!("operand has shape {shape:?}, expected [N, C, ..]")));
+        return Err(node.error(
+            "shape-mismatch",
+            format!("operand has shape {shape:?}, expected [N, C, ..]"),
+        ));
     };
     let mut parameter = |position: usize, what: &str| -> Result<TensorId, Diagnostic> {
         ctx.required(node, position, what)?;
         match ctx.constant(node, position, what)? {
             Some(constant) => ctx.parameter(node, &constant, channels, what),
-            None => Err(node.error("missing-input", format!("input {position} ({what}) is missing"))),
+            None => Err(node.error(
+                "missing-input",
+                format!("input {position} ({what}) is missing"),
+            )),
         }
     };
     let op = BatchNorm {

@@ -1,6 +1,9 @@
 //! Arithmetic on two tensors.
 //!
-//! `Mul` of a weight and a constant mask, as pruning tools leave it in the graph, ends here: the zeros go into the weight.
+//! `Mul` of a weight and a constant mask, as pruning tools leave it in the graph, ends here: the
+//! zeros go into the weight.
+
+use std::slice;
 
 use condensec_ir::ops::{Binary, BinaryKind, Op};
 
@@ -28,12 +31,16 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let a = ctx.value_operand(node, &a)?;
     // An exponent may be an integer.
     let b = match &b {
-        Value::Constant(exponent) if kind == BinaryKind::Pow && exponent.literal.as_i64().is_some() => {
+        Value::Constant(exponent)
+            if kind == BinaryKind::Pow && exponent.literal.as_i64().is_some() =>
+        {
             let cast = |inputs: &[&_]| arithmetic::cast(inputs[0], super::cast::FLOAT);
-            let exponent = ctx.compute(node, &[exponent.clone()], cast)?;
+            let exponent = ctx.compute(node, slice::from_ref(exponent), cast)?;
             ctx.value_operand(node, &exponent[0])?
         }
         _ => ctx.value_operand(node, &b)?,
     };
-    Ok(vec![ctx.add(node, Op::Binary(Binary { kind }), &[a, b])?.into()])
+    Ok(vec![
+        ctx.add(node, Op::Binary(Binary { kind }), &[a, b])?.into(),
+    ])
 }

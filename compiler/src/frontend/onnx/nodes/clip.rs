@@ -9,18 +9,30 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let x = ctx.required(node, 0, "operand")?;
     let bounds = match node.opset {
         ..11 => {
-            let (lo, hi) = (node.float_or("min", f32::MIN)?, node.float_or("max", f32::MAX)?);
+            let (lo, hi) = (
+                node.float_or("min", f32::MIN)?,
+                node.float_or("max", f32::MAX)?,
+            );
             let x = ctx.value_operand(node, &x)?;
-            let op = Op::Unary(Unary { kind: UnaryKind::Clip { lo, hi } });
+            let op = Op::Unary(Unary {
+                kind: UnaryKind::Clip { lo, hi },
+            });
             return Ok(vec![ctx.add(node, op, &[x])?.into()]);
         }
         _ => [ctx.input(node, 1), ctx.input(node, 2)],
     };
     let kinds = [BinaryKind::Max, BinaryKind::Min];
-    let given: Vec<(BinaryKind, Value)> =
-        kinds.into_iter().zip(bounds).filter_map(|(kind, bound)| Some((kind, bound?))).collect();
+    let given: Vec<(BinaryKind, Value)> = kinds
+        .into_iter()
+        .zip(bounds)
+        .filter_map(|(kind, bound)| Some((kind, bound?)))
+        .collect();
 
-    let operands: Vec<Value> = [&x].into_iter().chain(given.iter().map(|(_, bound)| bound)).cloned().collect();
+    let operands: Vec<Value> = [&x]
+        .into_iter()
+        .chain(given.iter().map(|(_, bound)| bound))
+        .cloned()
+        .collect();
     if let Some(constants) = Context::all_constant(&operands) {
         return ctx.compute(node, &constants, |inputs| {
             let mut result = inputs[0].clone();
@@ -35,7 +47,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         let lo = ctx.scalar(node, 1, "min")?.unwrap_or(f32::MIN);
         let hi = ctx.scalar(node, 2, "max")?.unwrap_or(f32::MAX);
         let x = ctx.value_operand(node, &x)?;
-        let op = Op::Unary(Unary { kind: UnaryKind::Clip { lo, hi } });
+        let op = Op::Unary(Unary {
+            kind: UnaryKind::Clip { lo, hi },
+        });
         return Ok(vec![ctx.add(node, op, &[x])?.into()]);
     }
     let mut result = ctx.value_operand(node, &x)?;
@@ -43,7 +57,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         let bound = ctx.value_operand(node, &bound)?;
         let op = Op::Binary(Binary { kind });
         result = match kind {
-            BinaryKind::Max if ctx.input(node, 2).is_some() => ctx.add_step(node, "max", op, &[result, bound])?,
+            BinaryKind::Max if ctx.input(node, 2).is_some() => {
+                ctx.add_step(node, "max", op, &[result, bound])?
+            }
             _ => ctx.add(node, op, &[result, bound])?,
         };
     }

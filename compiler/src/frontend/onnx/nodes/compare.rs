@@ -13,5 +13,7 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         other => unreachable!("{other} is not in the registry"),
     };
     let operands = super::constant::operands(ctx, node, &["first operand", "second operand"])?;
-    ctx.compute(node, &operands, |inputs| arithmetic::compare(comparison, inputs[0], inputs[1]))
+    ctx.compute(node, &operands, |inputs| {
+        arithmetic::compare(comparison, inputs[0], inputs[1])
+    })
 }

@@ -15,7 +15,11 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         return ctx.compute(node, &constants, |inputs| arithmetic::concat(inputs, axis));
     }
     // Exporters leave empty constants in, where a slice of a list had no elements.
-    let is_empty = |input: &Value| input.as_constant().is_some_and(|c| c.literal.n_elems() == 0);
+    let is_empty = |input: &Value| {
+        input
+            .as_constant()
+            .is_some_and(|c| c.literal.n_elems() == 0)
+    };
     inputs.retain(|input| !is_empty(input));
     if let [only] = &inputs[..] {
         node.axis(axis, ctx.shape(only).len())?;
@@ -26,5 +30,8 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     for input in &inputs {
         operands.push(ctx.value_operand(node, input)?);
     }
-    Ok(vec![ctx.add(node, Op::Concat(Concat { axis }), &operands)?.into()])
+    Ok(vec![
+        ctx.add(node, Op::Concat(Concat { axis }), &operands)?
+            .into(),
+    ])
 }

@@ -29,11 +29,20 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
 }
 
 /// The inputs of a node that is done at compile time only.
-pub fn operands(ctx: &Context, node: &NodeView, what: &[&str]) -> Result<Vec<Rc<Constant>>, Diagnostic> {
+pub fn operands(
+    ctx: &Context,
+    node: &NodeView,
+    what: &[&str],
+) -> Result<Vec<Rc<Constant>>, Diagnostic> {
     let operand = |(position, what): (usize, &&str)| {
         ctx.required(node, position, what)?;
         let constant = ctx.constant(node, position, what)?;
-        constant.ok_or_else(|| node.error("missing-input", format!("input {position} ({what}) is missing")))
+        constant.ok_or_else(|| {
+            node.error(
+                "missing-input",
+                format!("input {position} ({what}) is missing"),
+            )
+        })
     };
     what.iter().enumerate().map(operand).collect()
 }

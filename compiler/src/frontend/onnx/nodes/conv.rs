@@ -14,7 +14,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let kernel = kernel(node, weight.shape(), shape.len())?;
     let window = Window::read(node, &kernel)?;
     let (m, c) = (weight.shape()[0], weight.shape()[1]);
-    let pads: Vec<(usize, usize)> = (0..n_axes).map(|axis| window.pads(axis, shape[2 + axis])).collect();
+    let pads: Vec<(usize, usize)> = (0..n_axes)
+        .map(|axis| window.pads(axis, shape[2 + axis]))
+        .collect();
 
     let [kh, kw] = window::pair(&window.kernel, 1);
     let weight = weight.reshaped(&[m, c, kh, kw]);
@@ -75,7 +77,13 @@ pub fn add_with_bias(
             let name = format!("{}/bias", node.output(0));
             let bias = ctx.reshape_named(node, &name, &bias, &per_channel)?;
             let bias = ctx.value_operand(node, &bias)?;
-            ctx.add(node, Op::Binary(Binary { kind: BinaryKind::Add }), &[product, bias])
+            ctx.add(
+                node,
+                Op::Binary(Binary {
+                    kind: BinaryKind::Add,
+                }),
+                &[product, bias],
+            )
         }
     }
 }

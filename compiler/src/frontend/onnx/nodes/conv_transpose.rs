@@ -1,12 +1,13 @@
 //! `ConvTranspose` as an ordinary convolution.
 //!
-//! The strides become zeros between the elements of the operand, the kernel is flipped and its channel axes change places, and
-//! the window slides one by one over a padding of all but the last element of its reach, less what the attributes cut off.
+//! The strides become zeros between the elements of the operand, the kernel is flipped and its
+//! channel axes change places, and the window slides one by one over a padding of all but the last
+//! element of its reach, less what the attributes cut off.
 
 use condensec_ir::ops::{Conv2d, Op, Pad, Slice};
 
-use super::window::{self, Window};
 use super::conv;
+use super::window::{self, Window};
 use crate::frontend::onnx::import::{Context, NodeView, Outputs};
 use condensec_ir::Diagnostic;
 
@@ -23,7 +24,10 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let Some(m) = m.filter(|_| c.is_multiple_of(groups) && c == shape[1]) else {
         return Err(node.error(
             "shape-mismatch",
-            format!("weight {:?} with {groups} groups does not fit operand {shape:?}", weight.shape()),
+            format!(
+                "weight {:?} with {groups} groups does not fit operand {shape:?}",
+                weight.shape()
+            ),
         ));
     };
     let crops = crops(node, &window, &shape[2..])?;
@@ -39,10 +43,19 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let weight = ctx.add_weight(&weight);
 
     let mut operand = x;
-    let spread: Vec<usize> = [vec![0; 2], window.strides.iter().map(|stride| stride - 1).collect()].concat();
+    let spread: Vec<usize> = [
+        vec![0; 2],
+        window.strides.iter().map(|stride| stride - 1).collect(),
+    ]
+    .concat();
     if (0..n_axes).any(|axis| window.strides[axis] > 1 && shape[2 + axis] > 1) {
         let none = vec![0; shape.len()];
-        let pad = Pad { low: none.clone(), high: none, interior: spread, value: 0.0 };
+        let pad = Pad {
+            low: none.clone(),
+            high: none,
+            interior: spread,
+            value: 0.0,
+        };
         operand = ctx.add_step(node, "spread", Op::Pad(pad), &[operand])?;
     }
     // A crop beyond the reach of the kernel cuts off parts of the operand.
@@ -54,13 +67,22 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         pads[axis] = (amount(low), amount(high));
         let (cut_low, cut_high) = (amount(-low), amount(-high));
         starts[2 + axis] = cut_low;
-        let left = sizes[2 + axis].checked_sub(cut_low).and_then(|size| size.checked_sub(cut_high));
+        let left = sizes[2 + axis]
+            .checked_sub(cut_low)
+            .and_then(|size| size.checked_sub(cut_high));
         sizes[2 + axis] = left.filter(|&size| size > 0).ok_or_else(|| {
-            node.error("empty-tensor", format!("the padding cuts off all of operand {shape:?}"))
+            node.error(
+                "empty-tensor",
+                format!("the padding cuts off all of operand {shape:?}"),
+            )
         })?;
     }
     if sizes != ctx.graph.node(operand).shape {
-        let cut = Op::Slice(Slice { starts, sizes, steps: vec![1; shape.len()] });
+        let cut = Op::Slice(Slice {
+            starts,
+            sizes,
+            steps: vec![1; shape.len()],
+        });
         operand = ctx.add_step(node, "cut", cut, &[operand])?;
     }
     let op = Conv2d {
@@ -76,7 +98,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
 /// Padding of the spread operand before and behind each axis; negative where something is cut off.
 fn crops(node: &NodeView, window: &Window, sizes: &[usize]) -> Result<Vec<(i64, i64)>, Diagnostic> {
     let n_axes = sizes.len();
-    let extra = node.window_sizes("output_padding", n_axes, 0)?.unwrap_or_else(|| vec![0; n_axes]);
+    let extra = node
+        .window_sizes("output_padding", n_axes, 0)?
+        .unwrap_or_else(|| vec![0; n_axes]);
     let wanted = match node.ints("output_shape")? {
         None => None,
         // Some exporters give the whole shape.
@@ -84,37 +108,48 @@ fn crops(node: &NodeView, window: &Window, sizes: &[usize]) -> Result<Vec<(i64, 
             Some(node.checked_sizes("output_shape", &given[given.len() - n_axes..], 1)?)
         }
         Some(given) => {
-            return Err(node.bad_attribute(format!("`output_shape` is {given:?}, expected {n_axes} sizes")));
+            return Err(node.bad_attribute(format!(
+                "`output_shape` is {given:?}, expected {n_axes} sizes"
+            )));
         }
     };
     let signed = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
     let crop = |axis: usize| {
-        // Size of the result before anything is cut off. Sizes are below 2^31, attributes below 2^20.
+        // Size of the result before anything is cut off. Sizes are below 2^31, attributes below
+        // 2^20.
         let full = signed(sizes[axis] - 1) * signed(window.strides[axis])
             + signed(window.reach(axis))
             + signed(extra[axis]);
         let distributed = |wanted: i64| {
             let total = (full - wanted).max(0);
             let (half, rest) = (total / 2, total - total / 2);
-            if window.is_upper() { (half, rest) } else { (rest, half) }
+            if window.is_upper() {
+                (half, rest)
+            } else {
+                (rest, half)
+            }
         };
-        // As in ONNX Runtime: a size that the file gives may be beyond the full one, the size that "same" stands for
-        // may not.
+        // As in ONNX Runtime: a size that the file gives may be beyond the full one, the size that
+        // "same" stands for may not.
         let ((cut_low, cut_high), missing) = match &wanted {
             Some(wanted) => {
                 let wanted = signed(wanted[axis]);
                 (distributed(wanted), (wanted - full).max(0))
             }
-            None if window.is_same() => {
-                (distributed(signed(sizes[axis]) * signed(window.strides[axis])), 0)
-            }
+            None if window.is_same() => (
+                distributed(signed(sizes[axis]) * signed(window.strides[axis])),
+                0,
+            ),
             None => {
                 let (low, high) = window.pads(axis, sizes[axis]);
                 ((signed(low), signed(high)), 0)
             }
         };
         let around = signed(window.reach(axis)) - 1;
-        (around - cut_low, around - cut_high + signed(extra[axis]) + missing)
+        (
+            around - cut_low,
+            around - cut_high + signed(extra[axis]) + missing,
+        )
     };
     Ok((0..n_axes).map(crop).collect())
 }

@@ -8,8 +8,15 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let x = ctx.required(node, 0, "operand")?;
     let shape = ctx.shape(&x).to_vec();
     let block = block_size(node)?;
-    let misfit = || node.error("shape-mismatch", format!("operand {shape:?} has no {block}x{block} blocks in its channels"));
-    let &[n, c, h, w] = shape.as_slice() else { return Err(misfit()) };
+    let misfit = || {
+        node.error(
+            "shape-mismatch",
+            format!("operand {shape:?} has no {block}x{block} blocks in its channels"),
+        )
+    };
+    let &[n, c, h, w] = shape.as_slice() else {
+        return Err(misfit());
+    };
     if !c.is_multiple_of(block * block) {
         return Err(misfit());
     }
@@ -17,9 +24,18 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let (split, permutation) = match node.string_or("mode", "DCR")? {
         "DCR" => ([n, block, block, depth, h, w], [0, 3, 4, 1, 5, 2]),
         "CRD" => ([n, depth, block, block, h, w], [0, 1, 4, 2, 5, 3]),
-        other => return Err(node.bad_attribute(format!("`mode` is `{other}`, expected DCR or CRD"))),
+        other => {
+            return Err(node.bad_attribute(format!("`mode` is `{other}`, expected DCR or CRD")));
+        }
     };
-    rearrange(ctx, node, &x, &split, &permutation, &[n, depth, h * block, w * block])
+    rearrange(
+        ctx,
+        node,
+        &x,
+        &split,
+        &permutation,
+        &[n, depth, h * block, w * block],
+    )
 }
 
 /// The attribute `blocksize`.

@@ -7,7 +7,8 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         ..12 => None,
         _ => ctx.constant(node, 2, "training_mode")?,
     };
-    let is_on = training.and_then(|mode| mode.literal.as_bool().map(|values| values.contains(&true)));
+    let is_on =
+        training.and_then(|mode| mode.literal.as_bool().map(|values| values.contains(&true)));
     if is_on == Some(true) {
         return Err(node
             .unsupported("Dropout with training_mode = true")

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::frontend::onnx::constants::arithmetic;
 use crate::frontend::onnx::import::{Context, NodeView, Outputs, Value};
 
-/// Slices that one node may become. An embedding table is constant and needs none; more than this on a run-time value is
-/// a shuffle of channels at worst.
+/// Slices that one node may become. An embedding table is constant and needs none; more than this
+/// on a run-time value is a shuffle of channels at worst.
 const MAX_RUNS: usize = 4096;
 
 pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
@@ -18,39 +18,61 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         return Err(node.error("missing-input", "input 1 (indices) is missing"));
     };
     let Some(given) = indices.literal.as_i64() else {
-        return Err(node.error("unsupported-dtype", format!("indices are {}, expected integers", indices.literal.elems)));
+        return Err(node.error(
+            "unsupported-dtype",
+            format!("indices are {}, expected integers", indices.literal.elems),
+        ));
     };
     let size = i64::try_from(shape[axis]).unwrap_or(i64::MAX);
     let mut places: Vec<usize> = Vec::with_capacity(given.len());
     for &index in given {
-        let counted = if index < 0 { index.saturating_add(size) } else { index };
+        let counted = if index < 0 {
+            index.saturating_add(size)
+        } else {
+            index
+        };
         match usize::try_from(counted) {
             Ok(place) if place < shape[axis] => places.push(place),
             _ => {
-                return Err(node.error("bad-index", format!("index {index} is outside of axis {axis} of {shape:?}")));
+                return Err(node.error(
+                    "bad-index",
+                    format!("index {index} is outside of axis {axis} of {shape:?}"),
+                ));
             }
         }
     }
     let result_shape = [&shape[..axis], indices.shape(), &shape[axis + 1..]].concat();
     if let Value::Constant(constant) = &x {
         let n_given = constant.literal.n_elems();
-        arithmetic::check_size(&result_shape, n_given).map_err(|error| node.error("tensor-too-large", error))?;
-        return Ok(vec![Value::Constant(Rc::new(constant.gathered(axis, &places, indices.shape())))]);
+        arithmetic::check_size(&result_shape, n_given)
+            .map_err(|error| node.error("tensor-too-large", error))?;
+        return Ok(vec![Value::Constant(Rc::new(constant.gathered(
+            axis,
+            &places,
+            indices.shape(),
+        )))]);
     }
     if places.is_empty() {
-        return Err(node.error("empty-tensor", format!("a tensor of shape {result_shape:?} has no elements")));
+        return Err(node.error(
+            "empty-tensor",
+            format!("a tensor of shape {result_shape:?} has no elements"),
+        ));
     }
 
     let runs = runs(&places);
     if runs.len() > MAX_RUNS {
         return Err(node.error(
             "unsupported-attribute",
-            format!("{} indices in no regular order; at most {MAX_RUNS} runs are supported", places.len()),
+            format!(
+                "{} indices in no regular order; at most {MAX_RUNS} runs are supported",
+                places.len()
+            ),
         ));
     }
     let mut parts = Vec::with_capacity(runs.len());
     for (at, &(start, n, step)) in runs.iter().enumerate() {
-        let (mut starts, mut sizes, mut steps) = (vec![0; shape.len()], shape.clone(), vec![1; shape.len()]);
+        let (mut starts, mut sizes, mut steps) =
+            (vec![0; shape.len()], shape.clone(), vec![1; shape.len()]);
         (starts[axis], sizes[axis], steps[axis]) = (start, n, step);
         let name = format!("{}/{at}", node.output(0));
         let part = ctx.slice(node, &name, &x, starts, sizes, steps)?;

@@ -1,5 +1,5 @@
-//! `Gemm`: `alpha * A' * B' + beta * C`. A constant factor is a weight, and then `C` is its bias where it has one value per
-//! column.
+//! `Gemm`: `alpha * A' * B' + beta * C`. A constant factor is a weight, and then `C` is its bias
+//! where it has one value per column.
 
 use std::rc::Rc;
 
@@ -12,25 +12,39 @@ use crate::frontend::onnx::import::{Context, NodeView, Outputs, Value};
 pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let a = ctx.required(node, 0, "A")?;
     let b = ctx.required(node, 1, "B")?;
-    let (trans_a, trans_b) = (node.int_or("transA", 0)? != 0, node.int_or("transB", 0)? != 0);
+    let (trans_a, trans_b) = (
+        node.int_or("transA", 0)? != 0,
+        node.int_or("transB", 0)? != 0,
+    );
     let (alpha, beta) = (node.float_or("alpha", 1.0)?, node.float_or("beta", 1.0)?);
     for value in [&a, &b] {
         let shape = ctx.shape(value);
         if shape.len() != 2 {
-            return Err(node.error("shape-mismatch", format!("a factor has shape {shape:?}, expected a matrix")));
+            return Err(node.error(
+                "shape-mismatch",
+                format!("a factor has shape {shape:?}, expected a matrix"),
+            ));
         }
     }
     let rows = ctx.shape(&a)[usize::from(trans_a)];
     let columns = ctx.shape(&b)[usize::from(!trans_b)];
     let addend = Addend::read(ctx, node, beta, rows, columns)?;
 
-    let is_weight = |value: &Value| value.as_constant().is_some_and(|constant| constant.has_level_data());
+    let is_weight = |value: &Value| {
+        value
+            .as_constant()
+            .is_some_and(|constant| constant.has_level_data())
+    };
     let product = match (&a, &b) {
-        (_, Value::Constant(b)) if !(is_weight(&a) && !b.has_level_data()) => {
+        (_, Value::Constant(b)) if !is_weight(&a) || b.has_level_data() => {
             let a = transposed(ctx, node, "a", &a, trans_a)?;
             let a = ctx.value_operand(node, &a)?;
             let weight = ctx.as_weight(node, b)?;
-            let weight = if trans_b { weight } else { weight.permuted(&[1, 0]) };
+            let weight = if trans_b {
+                weight
+            } else {
+                weight.permuted(&[1, 0])
+            };
             let weight = weight.multiplied(alpha);
             let op = FullyConnected {
                 scale: ctx.add_scale(node, &weight, columns)?,
@@ -47,7 +61,11 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         }
         (Value::Constant(weight), _) if is_weight(&a) => {
             let weight = ctx.as_weight(node, weight)?;
-            let weight = if trans_a { weight.permuted(&[1, 0]) } else { weight };
+            let weight = if trans_a {
+                weight.permuted(&[1, 0])
+            } else {
+                weight
+            };
             let weight = weight.multiplied(alpha);
             let b = transposed(ctx, node, "b", &b, trans_b)?;
             let b = ctx.value_operand(node, &b)?;
@@ -73,7 +91,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
             times(ctx, node, "addend", c, beta)?
         }
     };
-    let op = Op::Binary(Binary { kind: BinaryKind::Add });
+    let op = Op::Binary(Binary {
+        kind: BinaryKind::Add,
+    });
     Ok(vec![ctx.add(node, op, &[product, addend])?.into()])
 }
 
@@ -93,15 +113,22 @@ impl Addend {
         rows: usize,
         columns: usize,
     ) -> Result<Addend, Diagnostic> {
-        let Some(c) = ctx.input(node, 2) else { return Ok(Addend::None) };
+        let Some(c) = ctx.input(node, 2) else {
+            return Ok(Addend::None);
+        };
         let shape = ctx.shape(&c).to_vec();
         if arithmetic::broadcast_shape(&shape, &[rows, columns]) != Ok(vec![rows, columns]) {
             return Err(node.error(
                 "shape-mismatch",
-                format!("C has shape {shape:?}, which does not broadcast to {:?}", [rows, columns]),
+                format!(
+                    "C has shape {shape:?}, which does not broadcast to {:?}",
+                    [rows, columns]
+                ),
             ));
         }
-        let Value::Constant(constant) = &c else { return Ok(Addend::Full(c)) };
+        let Value::Constant(constant) = &c else {
+            return Ok(Addend::Full(c));
+        };
         let mut constant = constant.clone();
         if beta != 1.0 {
             let factor = Literal::f32(&[], [beta]);
@@ -116,7 +143,9 @@ impl Addend {
         let is_row = shape.iter().rev().skip(1).all(|&size| size == 1);
         match is_row {
             true if shape.last() == Some(&columns) => Ok(Addend::Channels(constant)),
-            true => Ok(Addend::Channels(Rc::new(constant.reshaped(&[1]).broadcast(&[columns])))),
+            true => Ok(Addend::Channels(Rc::new(
+                constant.reshaped(&[1]).broadcast(&[columns]),
+            ))),
             false => Ok(Addend::Full(Value::Constant(constant))),
         }
     }
@@ -149,5 +178,12 @@ fn times(
     }
     let factor = ctx.literal(node, Literal::f32(&[], [factor]));
     let factor = ctx.value_operand(node, &factor)?;
-    ctx.add_step(node, step, Op::Binary(Binary { kind: BinaryKind::Mul }), &[x, factor])
+    ctx.add_step(
+        node,
+        step,
+        Op::Binary(Binary {
+            kind: BinaryKind::Mul,
+        }),
+        &[x, factor],
+    )
 }

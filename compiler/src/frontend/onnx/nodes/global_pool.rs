@@ -13,9 +13,16 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let x = ctx.operand(node, 0, "operand")?;
     let shape = &ctx.graph.node(x).shape;
     if shape.len() < 3 {
-        return Err(node.error("shape-mismatch", format!("operand has shape {shape:?}, expected [N, C, ..]")));
+        return Err(node.error(
+            "shape-mismatch",
+            format!("operand has shape {shape:?}, expected [N, C, ..]"),
+        ));
     }
     let axes = (2..shape.len()).collect();
-    let op = Op::Reduce(Reduce { kind, axes, keep_dims: true });
+    let op = Op::Reduce(Reduce {
+        kind,
+        axes,
+        keep_dims: true,
+    });
     Ok(vec![ctx.add(node, op, &[x])?.into()])
 }

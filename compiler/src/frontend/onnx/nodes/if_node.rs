@@ -1,4 +1,5 @@
-//! `If` with a constant condition: the branch takes the node's place (the file is not called after a keyword).
+//! `If` with a constant condition: the branch takes the node's place (the file is not called after
+//! a keyword).
 
 use crate::frontend::onnx::import::{self, Context, NodeView, Outputs, Value};
 
@@ -9,13 +10,20 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         _ => {
             return Err(node
                 .error("not-constant", "the condition is computed at run time")
-                .with_note("only one of the branches can be compiled: the condition must follow from constants and shapes"));
+                .with_note(
+                    "only one of the branches can be compiled: the condition must follow \
+                     from constants and shapes",
+                ));
         }
     };
     let Some(&[holds]) = condition.literal.as_bool() else {
         return Err(node.error(
             "shape-mismatch",
-            format!("the condition is {} of shape {:?}, expected one BOOL", condition.literal.elems, condition.shape()),
+            format!(
+                "the condition is {} of shape {:?}, expected one BOOL",
+                condition.literal.elems,
+                condition.shape()
+            ),
         ));
     };
     let name = if holds { "then_branch" } else { "else_branch" };
@@ -27,8 +35,11 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let outputs = branch.output.iter().map(|output| {
         let value = ctx.value(output.name()).cloned();
         value.ok_or_else(|| {
-            node.error("undefined-tensor", format!("no node of `{name}` makes `{}`", output.name()))
-                .at_tensor(output.name())
+            node.error(
+                "undefined-tensor",
+                format!("no node of `{name}` makes `{}`", output.name()),
+            )
+            .at_tensor(output.name())
         })
     });
     let outputs: Outputs = outputs.collect();

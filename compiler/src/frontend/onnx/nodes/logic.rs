@@ -12,10 +12,14 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         "Not" => {
             let operand = super::constant::operands(ctx, node, &["operand"])?;
             let truth = Literal::bool(&[], [true]);
-            return ctx.compute(node, &operand, |inputs| arithmetic::logic(Logic::Xor, inputs[0], &truth));
+            return ctx.compute(node, &operand, |inputs| {
+                arithmetic::logic(Logic::Xor, inputs[0], &truth)
+            });
         }
         other => unreachable!("{other} is not in the registry"),
     };
     let operands = super::constant::operands(ctx, node, &["first operand", "second operand"])?;
-    ctx.compute(node, &operands, |inputs| arithmetic::logic(logic, inputs[0], inputs[1]))
+    ctx.compute(node, &operands, |inputs| {
+        arithmetic::logic(logic, inputs[0], inputs[1])
+    })
 }

@@ -10,16 +10,23 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let b = ctx.required(node, 1, "B")?;
     let (a_shape, b_shape) = (ctx.shape(&a).to_vec(), ctx.shape(&b).to_vec());
     if a_shape.is_empty() || b_shape.is_empty() {
-        return Err(node.error("shape-mismatch", format!("shapes {a_shape:?} and {b_shape:?}, expected no scalars")));
+        return Err(node.error(
+            "shape-mismatch",
+            format!("shapes {a_shape:?} and {b_shape:?}, expected no scalars"),
+        ));
     }
-    let is_weight = |value: &Value| value.as_constant().is_some_and(|constant| constant.has_level_data());
+    let is_weight = |value: &Value| {
+        value
+            .as_constant()
+            .is_some_and(|constant| constant.has_level_data())
+    };
 
     // `x * B`, where `B` has no batch of its own.
     let is_matrix = b_shape.iter().rev().skip(2).all(|&size| size == 1);
     if let Value::Constant(b) = &b
         && is_matrix
         && b.literal.n_elems() > 0
-        && !(is_weight(&a) && !b.has_level_data())
+        && (!is_weight(&a) || b.has_level_data())
     {
         let (k, n) = match b_shape[..] {
             [k] => (k, 1),
@@ -41,10 +48,14 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
             return Ok(vec![ctx.add(node, Op::FullyConnected(op), &[x])?.into()]);
         }
         let product = ctx.add_step(node, "product", Op::FullyConnected(op), &[x])?;
-        return Ok(vec![ctx.add(node, Op::Reshape(Reshape { shape }), &[product])?.into()]);
+        return Ok(vec![
+            ctx.add(node, Op::Reshape(Reshape { shape }), &[product])?
+                .into(),
+        ]);
     }
 
-    // `A * x` with a masked matrix: the same, transposed. Without a mask an ordinary product is as good.
+    // `A * x` with a masked matrix: the same, transposed. Without a mask an ordinary product is as
+    // good.
     if let Value::Constant(weight) = &a
         && is_weight(&a)
         && a_shape.len() == 2
@@ -61,9 +72,15 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         return Ok(vec![ctx.add(node, Op::FullyConnected(op), &[x])?.into()]);
     }
 
-    if let Some(scale) = [&a, &b].into_iter().find_map(|value| value.as_constant()?.scale.clone()) {
+    if let Some(scale) = [&a, &b]
+        .into_iter()
+        .find_map(|value| value.as_constant()?.scale.clone())
+    {
         return Err(node
-            .error("scale-not-on-weight", format!("`{}` scales a batch of matrices", scale.name))
+            .error(
+                "scale-not-on-weight",
+                format!("`{}` scales a batch of matrices", scale.name),
+            )
             .at_tensor(&scale.name)
             .with_note("a scale per level needs a weight that is one matrix"));
     }
@@ -84,7 +101,10 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         let row = shape.len() - if b_shape.len() == 1 { 1 } else { 2 };
         shape.remove(row);
     }
-    Ok(vec![ctx.add(node, Op::Reshape(Reshape { shape }), &[product])?.into()])
+    Ok(vec![
+        ctx.add(node, Op::Reshape(Reshape { shape }), &[product])?
+            .into(),
+    ])
 }
 
 /// A vector as the matrix `shape`.
@@ -98,7 +118,14 @@ fn as_matrix(
     if ctx.graph.node(x).shape.len() > 1 {
         return Ok(x);
     }
-    ctx.add_step(node, what, Op::Reshape(Reshape { shape: shape.to_vec() }), &[x])
+    ctx.add_step(
+        node,
+        what,
+        Op::Reshape(Reshape {
+            shape: shape.to_vec(),
+        }),
+        &[x],
+    )
 }
 
 /// `W * x` for a weight `[M, K]` and `x` `[.., K, N]`, as `(x' * W')'`.
@@ -111,7 +138,11 @@ pub fn with_left_weight(
     let rank = ctx.graph.node(x).shape.len();
     let mut permutation: Vec<usize> = (0..rank).collect();
     permutation.swap(rank - 2, rank - 1);
-    let transpose = || Op::Transpose(Transpose { permutation: permutation.clone() });
+    let transpose = || {
+        Op::Transpose(Transpose {
+            permutation: permutation.clone(),
+        })
+    };
     let x = ctx.add_step(node, "rows", transpose(), &[x])?;
     let op = FullyConnected {
         scale: ctx.add_scale(node, weight, weight.shape()[0])?,

@@ -16,7 +16,10 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
             let size = shape[2 + axis];
             let (low, high) = window.pads(axis, size);
             // Padding is minus infinity, so a window beyond it is a window over more of it.
-            (low, high + if ceil { window.overhang(axis, size) } else { 0 })
+            (
+                low,
+                high + if ceil { window.overhang(axis, size) } else { 0 },
+            )
         })
         .collect();
     check_pads(node, &window, &pads)?;
@@ -27,7 +30,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         dilations: window::pair(&window.dilations, 1),
     };
     // Output 1, the indices, is not supported.
-    Ok(vec![window::add_spatial(ctx, node, Op::MaxPool(op), x)?.into()])
+    Ok(vec![
+        window::add_spatial(ctx, node, Op::MaxPool(op), x)?.into(),
+    ])
 }
 
 /// Refuses padding in which a whole window fits; the result would not be defined.
@@ -41,7 +46,10 @@ pub fn check_pads(
         if low >= reach || high >= reach {
             return Err(node.error(
                 "shape-mismatch",
-                format!("padding {low} and {high} is as wide as the window, which reaches {reach} elements"),
+                format!(
+                    "padding {low} and {high} is as wide as the window, which reaches \
+                     {reach} elements"
+                ),
             ));
         }
     }

@@ -1,7 +1,9 @@
-//! Import of ONNX nodes: one file per op type, or per family of op types that differ in a function only.
+//! Import of ONNX nodes: one file per op type, or per family of op types that differ in a function
+//! only.
 //!
-//! An importer composes its node from the ops of the graph IR, with the range of operator sets as a `match` where a
-//! set changed the meaning. To add one: write the file, add a line to [`NODE_IMPORTERS`].
+//! An importer composes its node from the ops of the graph IR, with the range of operator sets as a
+//! `match` where a set changed the meaning. To add one: write the file, add a line to
+//! [`NODE_IMPORTERS`].
 
 mod average_pool;
 mod batch_normalization;
@@ -25,9 +27,11 @@ mod global_pool;
 mod identity;
 mod if_node;
 mod logic;
+mod lrn;
 mod mat_mul;
 mod max_pool;
 mod modulo;
+mod normalization;
 mod p_relu;
 mod pad;
 mod range;
@@ -65,13 +69,26 @@ pub const NODE_IMPORTERS: &[NodeImporter] = &[
     importer("Add", &[7, 13, 14], binary::import),
     importer("And", &[7], logic::import),
     importer("AveragePool", &[7, 10, 11, 19, 22], average_pool::import),
-    importer("BatchNormalization", &[7, 9, 14, 15], batch_normalization::import),
+    importer(
+        "BatchNormalization",
+        &[7, 9, 14, 15],
+        batch_normalization::import,
+    ),
     importer("Cast", &[6, 9, 13, 19, 21, 23, 24, 25, 28], cast::import),
+    importer("CastLike", &[15, 19, 21, 23, 24, 25], cast::import_like),
     importer("Ceil", &[6, 13], unary::import),
     importer("Clip", &[6, 11, 12, 13], clip::import),
     importer("Concat", &[4, 11, 13], concat::import),
-    importer("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25], constant::import),
-    importer("ConstantOfShape", &[9, 20, 21, 23, 24, 25], constant_of_shape::import),
+    importer(
+        "Constant",
+        &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25],
+        constant::import,
+    ),
+    importer(
+        "ConstantOfShape",
+        &[9, 20, 21, 23, 24, 25],
+        constant_of_shape::import,
+    ),
     importer("Conv", &[1, 11, 22], conv::import),
     importer("ConvTranspose", &[1, 11, 22], conv_transpose::import),
     importer("DepthToSpace", &[1, 11, 13, 28], depth_to_space::import),
@@ -93,8 +110,15 @@ pub const NODE_IMPORTERS: &[NodeImporter] = &[
     importer("GreaterOrEqual", &[12, 16], compare::import),
     importer("HardSigmoid", &[6, 22], unary::import),
     importer("HardSwish", &[14, 22], unary::import),
-    importer("Identity", &[1, 13, 14, 16, 19, 21, 23, 24, 25], identity::import),
+    importer(
+        "Identity",
+        &[1, 13, 14, 16, 19, 21, 23, 24, 25],
+        identity::import,
+    ),
     importer("If", &[1, 11, 13, 16, 19, 21, 23, 24, 25], if_node::import),
+    importer("InstanceNormalization", &[6, 22], normalization::import),
+    importer("LRN", &[1, 13], lrn::import),
+    importer("LayerNormalization", &[17], normalization::import),
     importer("LeakyRelu", &[6, 16], unary::import),
     importer("Less", &[7, 9, 13], compare::import),
     importer("LessOrEqual", &[12, 16], compare::import),
@@ -149,12 +173,18 @@ const fn importer(
     since: &'static [u32],
     import: fn(&mut Context, &NodeView) -> Outputs,
 ) -> NodeImporter {
-    NodeImporter { op_type, since, import }
+    NodeImporter {
+        op_type,
+        since,
+        import,
+    }
 }
 
 /// The importer of an op type.
 pub(super) fn find(op_type: &str) -> Option<&'static NodeImporter> {
-    let at = NODE_IMPORTERS.binary_search_by(|importer| importer.op_type.cmp(op_type)).ok()?;
+    let at = NODE_IMPORTERS
+        .binary_search_by(|importer| importer.op_type.cmp(op_type))
+        .ok()?;
     Some(&NODE_IMPORTERS[at])
 }
 
@@ -165,6 +195,10 @@ mod tests {
     #[test]
     fn the_registry_is_sorted() {
         assert!(NODE_IMPORTERS.is_sorted_by(|a, b| a.op_type < b.op_type));
-        assert!(NODE_IMPORTERS.iter().all(|importer| importer.since.is_sorted_by(|a, b| a < b)));
+        assert!(
+            NODE_IMPORTERS
+                .iter()
+                .all(|importer| importer.since.is_sorted_by(|a, b| a < b))
+        );
     }
 }

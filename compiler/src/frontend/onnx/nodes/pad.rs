@@ -1,6 +1,8 @@
-//! `Pad`: amounts are an attribute up to operator set 10, an input from 11 on. Negative amounts cut off.
+//! `Pad`: amounts are an attribute up to operator set 10, an input from 11 on. Negative amounts cut
+//! off.
 //!
-//! A constant border is an op; the other modes repeat parts of the operand, one axis after the other.
+//! A constant border is an op; the other modes repeat parts of the operand, one axis after the
+//! other.
 
 use condensec_ir::ops::{Concat, Op, Pad};
 use condensec_ir::{Diagnostic, NodeId};
@@ -16,8 +18,14 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let shape = ctx.shape(&x).to_vec();
     let rank = shape.len();
     let (given, value) = match node.opset {
-        ..11 => (node.ints("pads")?.map(<[i64]>::to_vec), node.float_or("value", 0.0)?),
-        _ => (ctx.ints(node, 1, "pads")?, ctx.scalar(node, 2, "constant value")?.unwrap_or(0.0)),
+        ..11 => (
+            node.ints("pads")?.map(<[i64]>::to_vec),
+            node.float_or("value", 0.0)?,
+        ),
+        _ => (
+            ctx.ints(node, 1, "pads")?,
+            ctx.scalar(node, 2, "constant value")?.unwrap_or(0.0),
+        ),
     };
     let axes = match node.opset {
         ..18 => None,
@@ -28,7 +36,10 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         None => (0..rank).collect(),
     };
     let Some(given) = given.filter(|given| given.len() == 2 * axes.len()) else {
-        return Err(node.error("shape-mismatch", format!("the amounts do not fit {} axes of {shape:?}", axes.len())));
+        return Err(node.error(
+            "shape-mismatch",
+            format!("the amounts do not fit {} axes of {shape:?}", axes.len()),
+        ));
     };
     // Bounded, so that sums below do not overflow; a larger result would not be accepted anyway.
     if let Some(absurd) = given.iter().find(|amount| amount.unsigned_abs() > 1 << 31) {
@@ -49,26 +60,55 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let operand = ctx.value_operand(node, &cut)?;
     match node.string_or("mode", "constant")? {
         "constant" => {
-            let op = Op::Pad(Pad { low, high, interior: vec![0; rank], value });
+            let op = Op::Pad(Pad {
+                low,
+                high,
+                interior: vec![0; rank],
+                value,
+            });
             Ok(vec![ctx.add(node, op, &[operand])?.into()])
         }
-        mode @ ("edge" | "reflect" | "wrap") => Ok(vec![repeat(ctx, node, mode, operand, &low, &high)?.into()]),
+        mode @ ("edge" | "reflect" | "wrap") => {
+            Ok(vec![repeat(ctx, node, mode, operand, &low, &high)?.into()])
+        }
         other => Err(node.unsupported(format!("padding of mode `{other}`"))),
     }
 }
 
 /// `x` without what negative amounts take away.
-fn cut(ctx: &mut Context, node: &NodeView, x: &Value, amounts: &Amounts) -> Result<Value, Diagnostic> {
+fn cut(
+    ctx: &mut Context,
+    node: &NodeView,
+    x: &Value,
+    amounts: &Amounts,
+) -> Result<Value, Diagnostic> {
     let shape = ctx.shape(x).to_vec();
-    let cut_low: Vec<usize> = amounts.iter().map(|&(low, _)| usize::try_from(-low).unwrap_or(0)).collect();
-    let cut_high: Vec<usize> = amounts.iter().map(|&(_, high)| usize::try_from(-high).unwrap_or(0)).collect();
-    let left = |axis: usize| shape[axis].checked_sub(cut_low[axis])?.checked_sub(cut_high[axis]);
+    let cut_low: Vec<usize> = amounts
+        .iter()
+        .map(|&(low, _)| usize::try_from(-low).unwrap_or(0))
+        .collect();
+    let cut_high: Vec<usize> = amounts
+        .iter()
+        .map(|&(_, high)| usize::try_from(-high).unwrap_or(0))
+        .collect();
+    let left = |axis: usize| {
+        shape[axis]
+            .checked_sub(cut_low[axis])?
+            .checked_sub(cut_high[axis])
+    };
     let sizes: Option<Vec<usize>> = (0..shape.len()).map(left).collect();
     let Some(sizes) = sizes.filter(|sizes| !sizes.contains(&0)) else {
-        return Err(node.error("empty-tensor", format!("amounts {amounts:?} cut off all of {shape:?}")));
+        return Err(node.error(
+            "empty-tensor",
+            format!("amounts {amounts:?} cut off all of {shape:?}"),
+        ));
     };
     let is_all = amounts.iter().all(|&(low, high)| low <= 0 && high <= 0);
-    let name = if is_all { node.output(0).to_string() } else { format!("{}/cut", node.output(0)) };
+    let name = if is_all {
+        node.output(0).to_string()
+    } else {
+        format!("{}/cut", node.output(0))
+    };
     ctx.slice(node, &name, x, cut_low, sizes, vec![1; shape.len()])
 }
 
@@ -82,7 +122,9 @@ fn repeat(
     high: &[usize],
 ) -> Result<NodeId, Diagnostic> {
     let mut result = operand;
-    let padded: Vec<usize> = (0..low.len()).filter(|&axis| low[axis] + high[axis] > 0).collect();
+    let padded: Vec<usize> = (0..low.len())
+        .filter(|&axis| low[axis] + high[axis] > 0)
+        .collect();
     for &axis in &padded {
         let shape = ctx.graph.node(result).shape.clone();
         let n = shape[axis];
@@ -100,7 +142,8 @@ fn repeat(
         }
         let mut border = |name: &str, start: usize, amount: usize, step: i64| {
             let part = format!("{}/{axis}{name}", node.output(0));
-            let (mut starts, mut sizes, mut steps) = (vec![0; shape.len()], shape.clone(), vec![1; shape.len()]);
+            let (mut starts, mut sizes, mut steps) =
+                (vec![0; shape.len()], shape.clone(), vec![1; shape.len()]);
             let n_own = if mode == "edge" { 1 } else { amount };
             (starts[axis], sizes[axis], steps[axis]) = (start, n_own, step);
             let own = ctx.slice(node, &part, &result.into(), starts, sizes.clone(), steps)?;

@@ -1,5 +1,7 @@
 //! Reductions: axes are an attribute up to operator set 17 (`ReduceSum`: 12), an input after that.
 
+use std::slice;
+
 use condensec_ir::ops::{Op, Reduce, ReduceKind};
 
 use crate::frontend::onnx::constants::arithmetic::{self, Reduction};
@@ -28,16 +30,21 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         _ => (0..rank).collect(),
     };
     match (&x, kind) {
-        (Value::Constant(constant), _) => ctx.compute(node, &[constant.clone()], |inputs| {
+        (Value::Constant(constant), _) => ctx.compute(node, slice::from_ref(constant), |inputs| {
             arithmetic::reduce(reduction, inputs[0], &axes, keep_dims)
         }),
         (Value::Node(_) | Value::Lost(_), Some(kind)) => {
             let x = ctx.value_operand(node, &x)?;
-            let op = Op::Reduce(Reduce { kind, axes, keep_dims });
+            let op = Op::Reduce(Reduce {
+                kind,
+                axes,
+                keep_dims,
+            });
             Ok(vec![ctx.add(node, op, &[x])?.into()])
         }
-        (Value::Node(_) | Value::Lost(_), None) => {
-            Err(node.error("not-constant", "a product over an axis of a run-time value is not supported"))
-        }
+        (Value::Node(_) | Value::Lost(_), None) => Err(node.error(
+            "not-constant",
+            "a product over an axis of a run-time value is not supported",
+        )),
     }
 }

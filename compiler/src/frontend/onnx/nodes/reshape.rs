@@ -46,9 +46,14 @@ fn resolve(from: &[usize], target: &[i64], allow_zero: bool) -> Result<Vec<usize
             }
             0 if !allow_zero => match from.get(axis) {
                 Some(&kept) => kept,
-                None => return Err(format!("shape {target:?} copies axis {axis}, which {from:?} does not have")),
+                None => {
+                    return Err(format!(
+                        "shape {target:?} copies axis {axis}, which {from:?} does not have"
+                    ));
+                }
             },
-            size => usize::try_from(size).map_err(|_| format!("shape {target:?} has the size {size}"))?,
+            size => usize::try_from(size)
+                .map_err(|_| format!("shape {target:?} has the size {size}"))?,
         });
     }
     let fixed = crate::frontend::onnx::constants::checked_product(&shape);

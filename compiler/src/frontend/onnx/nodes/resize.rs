@@ -65,7 +65,10 @@ fn target(ctx: &Context, node: &NodeView, shape: &[usize]) -> Result<Target, Dia
     let given = match given.len() == axes.len() {
         true => node.checked_sizes("sizes", &given, 1)?,
         false => {
-            return Err(node.error("shape-mismatch", format!("sizes {given:?} do not fit {} axes", axes.len())));
+            return Err(node.error(
+                "shape-mismatch",
+                format!("sizes {given:?} do not fit {} axes", axes.len()),
+            ));
         }
     };
     let ratio = |at: usize| given[at] as f32 / shape[axes[at]] as f32;
@@ -76,7 +79,10 @@ fn target(ctx: &Context, node: &NodeView, shape: &[usize]) -> Result<Target, Dia
         "not_smaller" => ratios.reduce(f32::max),
         other => return Err(node.unsupported(format!("`keep_aspect_ratio_policy` is `{other}`"))),
     };
-    let mut target = Target { sizes: shape.to_vec(), scales: vec![1.0; shape.len()] };
+    let mut target = Target {
+        sizes: shape.to_vec(),
+        scales: vec![1.0; shape.len()],
+    };
     for (at, &axis) in axes.iter().enumerate() {
         match common {
             None => {
@@ -126,14 +132,23 @@ impl Target {
         given: &[f32],
     ) -> Result<Target, Diagnostic> {
         if given.len() != axes.len() {
-            return Err(node.error("shape-mismatch", format!("scales {given:?} do not fit {} axes", axes.len())));
+            return Err(node.error(
+                "shape-mismatch",
+                format!("scales {given:?} do not fit {} axes", axes.len()),
+            ));
         }
-        let mut target = Target { sizes: shape.to_vec(), scales: vec![1.0; shape.len()] };
+        let mut target = Target {
+            sizes: shape.to_vec(),
+            scales: vec![1.0; shape.len()],
+        };
         for (&axis, &scale) in axes.iter().zip(given) {
             // In f32, as ONNX Runtime does. The bound keeps the product exact enough to be a size.
             let size = (shape[axis] as f32 * scale).floor();
             if !(scale > 0.0 && size >= 1.0 && size < (1u64 << 31) as f32) {
-                return Err(node.error("shape-mismatch", format!("scale {scale} of axis {axis} of {shape:?}")));
+                return Err(node.error(
+                    "shape-mismatch",
+                    format!("scale {scale} of axis {axis} of {shape:?}"),
+                ));
             }
             target.sizes[axis] = size as usize;
             target.scales[axis] = scale;
@@ -179,7 +194,8 @@ fn sampling(node: &NodeView, target: &Target) -> Result<Sampling, Diagnostic> {
 }
 
 impl Target {
-    /// Whether sizes times scales give the result sizes without rounding. Sizes that the file gives are exact by definition.
+    /// Whether sizes times scales give the result sizes without rounding. Sizes that the file gives
+    /// are exact by definition.
     fn is_exact(&self, node: &NodeView) -> bool {
         node.input(3).is_some() || self.scales.iter().all(|&scale| scale.fract() == 0.0)
     }
@@ -201,7 +217,13 @@ pub fn resize(
     let moves = |axis: usize| target.sizes[axis] != shape[axis] || target.scales[axis] != 1.0;
     if let Some(axis) = (0..n_outer).find(|&axis| moves(axis)) {
         return Err(node
-            .error("unsupported-rank", format!("axis {axis} of {shape:?} is resized to {}", target.sizes[axis]))
+            .error(
+                "unsupported-rank",
+                format!(
+                    "axis {axis} of {shape:?} is resized to {}",
+                    target.sizes[axis]
+                ),
+            )
             .with_note("only the two last axes can be resized"));
     }
     let (outer, inner) = shape.split_at(n_outer);
@@ -218,8 +240,18 @@ pub fn resize(
     };
     let Sampling { mode, transform } = sampling;
     // An axis that stays reads whole coordinates, on which every rounding agrees.
-    let shrinks: Vec<bool> = scales.iter().filter(|&&s| s != 1.0).map(|&s| s < 1.0).collect();
-    let rounding = |scale: f32| if scale < 1.0 { Rounding::Ceil } else { Rounding::Floor };
+    let shrinks: Vec<bool> = scales
+        .iter()
+        .filter(|&&s| s != 1.0)
+        .map(|&s| s < 1.0)
+        .collect();
+    let rounding = |scale: f32| {
+        if scale < 1.0 {
+            Rounding::Ceil
+        } else {
+            Rounding::Floor
+        }
+    };
     let steps = match mode {
         Mode::Linear => vec![(ResizeMode::Linear, size, scales)],
         Mode::Nearest(rounding) => vec![(ResizeMode::Nearest { rounding }, size, scales)],
@@ -229,19 +261,38 @@ pub fn resize(
         }
         // One axis grows and one shrinks: one after the other.
         Mode::NearestByDirection => vec![
-            (ResizeMode::Nearest { rounding: rounding(scales[0]) }, [size[0], w], [scales[0], 1.0]),
-            (ResizeMode::Nearest { rounding: rounding(scales[1]) }, size, [1.0, scales[1]]),
+            (
+                ResizeMode::Nearest {
+                    rounding: rounding(scales[0]),
+                },
+                [size[0], w],
+                [scales[0], 1.0],
+            ),
+            (
+                ResizeMode::Nearest {
+                    rounding: rounding(scales[1]),
+                },
+                size,
+                [1.0, scales[1]],
+            ),
         ],
     };
     let mut result = ctx.reshape_named(node, &format!("{}/image", node.output(0)), x, &image)?;
     let n_steps = steps.len();
     for (at, (mode, size, scales)) in steps.into_iter().enumerate() {
         let operand = ctx.value_operand(node, &result)?;
-        let op = Op::Resize(Resize { size, mode, transform, scales });
+        let op = Op::Resize(Resize {
+            size,
+            mode,
+            transform,
+            scales,
+        });
         let is_last = at + 1 == n_steps && outer.len() == 2;
         result = match is_last {
             true => ctx.add(node, op, &[operand])?.into(),
-            false => ctx.add_step(node, &format!("resized{at}"), op, &[operand])?.into(),
+            false => ctx
+                .add_step(node, &format!("resized{at}"), op, &[operand])?
+                .into(),
         };
     }
     Ok(vec![ctx.reshape(node, &result, &target.sizes)?])

@@ -9,7 +9,12 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let shape = ctx.shape(&x).to_vec();
     let attribute = |name| node.ints(name).map(|values| values.map(<[i64]>::to_vec));
     let (starts, ends, axes, steps) = match node.opset {
-        ..10 => (attribute("starts")?, attribute("ends")?, attribute("axes")?, None),
+        ..10 => (
+            attribute("starts")?,
+            attribute("ends")?,
+            attribute("axes")?,
+            None,
+        ),
         _ => (
             ctx.ints(node, 1, "starts")?,
             ctx.ints(node, 2, "ends")?,
@@ -25,7 +30,10 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         return Err(node.error(
             "shape-mismatch",
-            format!("starts {starts:?}, ends {ends:?}, axes {axes:?} and steps {steps:?} differ in length"),
+            format!(
+                "starts {starts:?}, ends {ends:?}, axes {axes:?} and steps {steps:?} differ \
+                 in length"
+            ),
         ));
     }
     let axes = node.axes(&axes, shape.len())?;
@@ -36,11 +44,18 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         part.1[axis] = size;
         part.2[axis] = steps[at];
     }
-    Ok(vec![ctx.slice(node, node.output(0), &x, part.0, part.1, part.2)?])
+    Ok(vec![ctx.slice(
+        node,
+        node.output(0),
+        &x,
+        part.0,
+        part.1,
+        part.2,
+    )?])
 }
 
-/// First index and number of elements of the part from `start` to `end` of an axis with `size` elements; bounds
-/// outside are cut off, negative ones count from the end.
+/// First index and number of elements of the part from `start` to `end` of an axis with `size`
+/// elements; bounds outside are cut off, negative ones count from the end.
 fn resolve(
     node: &NodeView,
     start: i64,
@@ -49,7 +64,13 @@ fn resolve(
     size: usize,
 ) -> Result<(usize, usize), Diagnostic> {
     let n = i64::try_from(size).unwrap_or(i64::MAX);
-    let counted = |bound: i64| if bound < 0 { bound.saturating_add(n) } else { bound };
+    let counted = |bound: i64| {
+        if bound < 0 {
+            bound.saturating_add(n)
+        } else {
+            bound
+        }
+    };
     let (start, end, distance) = match step {
         0 => return Err(node.error("bad-attribute", "a step is zero")),
         1.. => {
@@ -57,14 +78,24 @@ fn resolve(
             (start, end, end - start)
         }
         _ => {
-            let (start, end) = (counted(start).clamp(-1, n - 1), counted(end).clamp(-1, n - 1));
+            let (start, end) = (
+                counted(start).clamp(-1, n - 1),
+                counted(end).clamp(-1, n - 1),
+            );
             (start, end, start - end)
         }
     };
     let _ = end;
-    let n_elems = if distance <= 0 { 0 } else { (distance as u64).div_ceil(step.unsigned_abs()) };
+    let n_elems = if distance <= 0 {
+        0
+    } else {
+        (distance as u64).div_ceil(step.unsigned_abs())
+    };
     // Where nothing is taken, the start may lie outside.
-    Ok((usize::try_from(start).unwrap_or(0), usize::try_from(n_elems).unwrap_or(0)))
+    Ok((
+        usize::try_from(start).unwrap_or(0),
+        usize::try_from(n_elems).unwrap_or(0),
+    ))
 }
 
 #[cfg(test)]

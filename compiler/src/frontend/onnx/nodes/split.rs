@@ -1,5 +1,5 @@
-//! `Split`: one slice per output. Sizes are an attribute up to operator set 12, an input from 13 on; from 18 on
-//! their number may be given instead.
+//! `Split`: one slice per output. Sizes are an attribute up to operator set 12, an input from 13
+//! on; from 18 on their number may be given instead.
 
 use crate::frontend::onnx::import::{Context, NodeView, Outputs, Value};
 
@@ -15,13 +15,23 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let size = shape[axis];
     let sizes: Vec<usize> = match given {
         Some(given) => {
-            let sizes: Option<Vec<usize>> = given.iter().map(|&size| usize::try_from(size).ok()).collect();
-            let total = |sizes: &Vec<usize>| sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
+            let sizes: Option<Vec<usize>> = given
+                .iter()
+                .map(|&size| usize::try_from(size).ok())
+                .collect();
+            let total = |sizes: &Vec<usize>| {
+                sizes
+                    .iter()
+                    .try_fold(0usize, |sum, &size| sum.checked_add(size))
+            };
             let fits = |sizes: &Vec<usize>| total(sizes) == Some(size) && sizes.len() == n_outputs;
             sizes.filter(fits).ok_or_else(|| {
                 node.error(
                     "shape-mismatch",
-                    format!("split {given:?} into {n_outputs} outputs does not fit axis {axis} of {shape:?}"),
+                    format!(
+                        "split {given:?} into {n_outputs} outputs does not fit axis {axis} \
+                         of {shape:?}"
+                    ),
                 )
             })?
         }
@@ -29,7 +39,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         // From 18 on the last part may be smaller.
         None if size.is_multiple_of(n_outputs) || node.opset >= 18 => {
             let part = size.div_ceil(n_outputs);
-            (0..n_outputs).map(|at| part.min(size.saturating_sub(at * part))).collect()
+            (0..n_outputs)
+                .map(|at| part.min(size.saturating_sub(at * part)))
+                .collect()
         }
         None => {
             return Err(node.error(

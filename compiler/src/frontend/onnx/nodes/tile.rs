@@ -13,15 +13,26 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     };
     let repeats = node.checked_sizes("repeats", &given, 0)?;
     if repeats.len() != shape.len() {
-        return Err(node.error("shape-mismatch", format!("repeats {repeats:?} do not fit the axes of {shape:?}")));
+        return Err(node.error(
+            "shape-mismatch",
+            format!("repeats {repeats:?} do not fit the axes of {shape:?}"),
+        ));
     }
-    let tiled: Option<Vec<usize>> = shape.iter().zip(&repeats).map(|(&size, &n)| size.checked_mul(n)).collect();
+    let tiled: Option<Vec<usize>> = shape
+        .iter()
+        .zip(&repeats)
+        .map(|(&size, &n)| size.checked_mul(n))
+        .collect();
     let Some(tiled) = tiled else {
-        return Err(node.error("tensor-too-large", format!("shape {shape:?} repeated {repeats:?} times")));
+        return Err(node.error(
+            "tensor-too-large",
+            format!("shape {shape:?} repeated {repeats:?} times"),
+        ));
     };
     if let Value::Constant(constant) = &x {
         let n_given = constant.literal.n_elems();
-        arithmetic::check_size(&tiled, n_given).map_err(|error| node.error("tensor-too-large", error))?;
+        arithmetic::check_size(&tiled, n_given)
+            .map_err(|error| node.error("tensor-too-large", error))?;
         return Ok(vec![Value::Constant(Rc::new(constant.tiled(&tiled)))]);
     }
     check_size(node, &tiled)?;
@@ -37,7 +48,11 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         let split = ctx.reshape_named(node, &name("split"), &result, &[outer, 1, inner])?;
         let repeated = ctx.expand(node, &name("repeated"), &split, &[outer, n, inner])?;
         current[axis] *= n;
-        let merged = if current == tiled { node.output(0).to_string() } else { name("merged") };
+        let merged = if current == tiled {
+            node.output(0).to_string()
+        } else {
+            name("merged")
+        };
         result = ctx.reshape_named(node, &merged, &repeated, &current)?;
     }
     Ok(vec![result])

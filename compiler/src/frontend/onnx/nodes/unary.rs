@@ -10,7 +10,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let kind = kind(node)?;
     let x = ctx.required(node, 0, "operand")?;
     match x {
-        Value::Constant(constant) => ctx.compute(node, &[constant], |inputs| evaluate(kind, inputs[0])),
+        Value::Constant(constant) => {
+            ctx.compute(node, &[constant], |inputs| evaluate(kind, inputs[0]))
+        }
         Value::Node(_) | Value::Lost(_) => {
             let x = ctx.value_operand(node, &x)?;
             Ok(vec![ctx.add(node, Op::Unary(Unary { kind }), &[x])?.into()])
@@ -22,7 +24,9 @@ fn kind(node: &NodeView) -> Result<UnaryKind, Diagnostic> {
     Ok(match node.op_type() {
         "Abs" => UnaryKind::Abs,
         "Ceil" => UnaryKind::Ceil,
-        "Elu" => UnaryKind::Elu { alpha: node.float_or("alpha", 1.0)? },
+        "Elu" => UnaryKind::Elu {
+            alpha: node.float_or("alpha", 1.0)?,
+        },
         "Erf" => UnaryKind::Erf,
         "Exp" => UnaryKind::Exp,
         "Floor" => UnaryKind::Floor,
@@ -31,7 +35,9 @@ fn kind(node: &NodeView) -> Result<UnaryKind, Diagnostic> {
             beta: node.float_or("beta", 0.5)?,
         },
         "HardSwish" => UnaryKind::HardSwish,
-        "LeakyRelu" => UnaryKind::LeakyRelu { alpha: node.float_or("alpha", 0.01)? },
+        "LeakyRelu" => UnaryKind::LeakyRelu {
+            alpha: node.float_or("alpha", 0.01)?,
+        },
         "Log" => UnaryKind::Log,
         "Neg" => UnaryKind::Neg,
         "Reciprocal" => UnaryKind::Reciprocal,
@@ -58,7 +64,13 @@ fn evaluate(kind: UnaryKind, x: &Literal) -> Result<Literal, String> {
                 UnaryKind::Relu => |value| value.max(0),
                 _ => return Err(format!("{} of integers", kind.name())),
             };
-            Ok(Literal::i64(&x.shape, values.iter().map(|&value| function(value)).collect::<Vec<i64>>()))
+            Ok(Literal::i64(
+                &x.shape,
+                values
+                    .iter()
+                    .map(|&value| function(value))
+                    .collect::<Vec<i64>>(),
+            ))
         }
         Elems::Bool(_) => Err(format!("{} of truth values", kind.name())),
     }

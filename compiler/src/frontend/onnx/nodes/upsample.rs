@@ -1,4 +1,5 @@
-//! `Upsample`: scales are an attribute in operator sets 7 and 8, an input in 9; later there is `Resize`.
+//! `Upsample`: scales are an attribute in operator sets 7 and 8, an input in 9; later there is
+//! `Resize`.
 
 use condensec_ir::ops::CoordinateTransform;
 
@@ -14,7 +15,13 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         9 => ctx.floats(node, 1, "scales")?,
         _ => {
             return Err(node
-                .error("unsupported-opset", format!("Upsample in operator set {}, which has Resize instead", node.opset))
+                .error(
+                    "unsupported-opset",
+                    format!(
+                        "Upsample in operator set {}, which has Resize instead",
+                        node.opset
+                    ),
+                )
                 .with_help("convert the model to an operator set up to 9, or export it again"));
         }
     };
@@ -29,6 +36,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         "linear" | "bilinear" => Mode::Linear,
         other => return Err(node.unsupported(format!("interpolation of mode `{other}`"))),
     };
-    let sampling = Sampling { mode, transform: CoordinateTransform::Asymmetric };
+    let sampling = Sampling {
+        mode,
+        transform: CoordinateTransform::Asymmetric,
+    };
     resize::resize(ctx, node, &x, &target, sampling)
 }

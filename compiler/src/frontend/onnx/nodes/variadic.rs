@@ -1,4 +1,5 @@
-//! `Max`, `Min` and `Sum` of any number of tensors: a chain of two at a time, from the left as ONNX Runtime does.
+//! `Max`, `Min` and `Sum` of any number of tensors: a chain of two at a time, from the left as ONNX
+//! Runtime does.
 
 use condensec_ir::ops::{Binary, BinaryKind, Op};
 

@@ -1,9 +1,12 @@
 //! `Where` with a constant condition (the file is not called after a keyword).
 //!
-//! Chosen by multiplication with zeros and ones; a constant alternative is put to zero beforehand where it is not chosen, so that the
-//! infinities of attention masks do no harm.
+//! The result is the sum of two tensors, each zero where the other is chosen. A constant is put to
+//! zero beforehand, a run-time value is clamped between two constants: zeros where it is not
+//! chosen, else the infinities. So the infinities and NaN of masked attention do no harm; only a
+//! NaN that is chosen becomes minus infinity.
 
 use std::rc::Rc;
+use std::slice;
 
 use condensec_ir::ops::{Binary, BinaryKind, Op};
 use condensec_ir::{Diagnostic, NodeId};
@@ -23,7 +26,13 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
         });
     }
     let Some(holds) = condition.literal.as_bool() else {
-        return Err(node.error("unsupported-dtype", format!("the condition is {}, expected BOOL", condition.literal.elems)));
+        return Err(node.error(
+            "unsupported-dtype",
+            format!(
+                "the condition is {}, expected BOOL",
+                condition.literal.elems
+            ),
+        ));
     };
     let mismatch = |error: String| node.error("shape-mismatch", error);
     let shape = arithmetic::broadcast_shape(ctx.shape(&x), ctx.shape(&y)).map_err(mismatch)?;
@@ -37,7 +46,9 @@ pub fn import(ctx: &mut Context, node: &NodeView) -> Outputs {
     let inverse = Literal::bool(condition.shape(), inverse);
     let x = chosen_part(ctx, node, "x", &x, &condition.literal)?;
     let y = chosen_part(ctx, node, "y", &y, &inverse)?;
-    let op = Op::Binary(Binary { kind: BinaryKind::Add });
+    let op = Op::Binary(Binary {
+        kind: BinaryKind::Add,
+    });
     Ok(vec![ctx.add(node, op, &[x, y])?.into()])
 }
 
@@ -52,14 +63,24 @@ fn chosen_part(
     if let Value::Constant(constant) = value {
         let zero = Literal::f32(&[], [0.0]);
         let select = |inputs: &[&Literal]| arithmetic::select(condition, inputs[0], &zero);
-        let part = ctx.compute(node, &[constant.clone()], select)?;
+        let part = ctx.compute(node, slice::from_ref(constant), select)?;
         return ctx.value_operand(node, &part[0]);
     }
-    let factors = arithmetic::cast(condition, super::cast::FLOAT);
-    let factors = factors.map_err(|error| node.error("constant-arithmetic", error))?;
-    let name = format!("{}/{step}_chosen", node.output(0));
-    let factors = Value::Constant(Rc::new(Constant::shared(name, factors)));
-    let factors = ctx.value_operand(node, &factors)?;
-    let value = ctx.value_operand(node, value)?;
-    ctx.add_step(node, step, Op::Binary(Binary { kind: BinaryKind::Mul }), &[value, factors])
+    let bound = |bound: f32| {
+        let (bound, zero) = (Literal::f32(&[], [bound]), Literal::f32(&[], [0.0]));
+        arithmetic::select(condition, &bound, &zero)
+    };
+    let mut result = ctx.value_operand(node, value)?;
+    for (name, kind, infinity) in [
+        ("above", BinaryKind::Max, f32::NEG_INFINITY),
+        ("below", BinaryKind::Min, f32::INFINITY),
+    ] {
+        let bound = bound(infinity).map_err(|error| node.error("constant-arithmetic", error))?;
+        let bound_name = format!("{}/{step}_{name}", node.output(0));
+        let bound = Value::Constant(Rc::new(Constant::shared(bound_name, bound)));
+        let bound = ctx.value_operand(node, &bound)?;
+        let op = Op::Binary(Binary { kind });
+        result = ctx.add_step(node, &format!("{step}_{name}"), op, &[result, bound])?;
+    }
+    Ok(result)
 }

@@ -27,7 +27,10 @@ impl Window {
     /// Reads the attributes of a node with this kernel.
     pub fn read(node: &NodeView, kernel: &[usize]) -> Result<Window, Diagnostic> {
         let n = kernel.len();
-        let sizes: Vec<i64> = kernel.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect();
+        let sizes: Vec<i64> = kernel
+            .iter()
+            .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
+            .collect();
         let padding = match node.string_or("auto_pad", "NOTSET")? {
             "NOTSET" => {
                 let pads = node.window_sizes("pads", 2 * n, 0)?;
@@ -40,8 +43,12 @@ impl Window {
         };
         Ok(Window {
             kernel: node.checked_sizes("kernel_shape", &sizes, 1)?,
-            strides: node.window_sizes("strides", n, 1)?.unwrap_or_else(|| vec![1; n]),
-            dilations: node.window_sizes("dilations", n, 1)?.unwrap_or_else(|| vec![1; n]),
+            strides: node
+                .window_sizes("strides", n, 1)?
+                .unwrap_or_else(|| vec![1; n]),
+            dilations: node
+                .window_sizes("dilations", n, 1)?
+                .unwrap_or_else(|| vec![1; n]),
             padding,
         })
     }
@@ -74,7 +81,8 @@ impl Window {
         }
     }
 
-    /// The explicit padding, or what distributes the padding otherwise: whether more goes behind than before.
+    /// The explicit padding, or what distributes the padding otherwise: whether more goes behind
+    /// than before.
     pub fn is_upper(&self) -> bool {
         matches!(self.padding, Padding::SameUpper)
     }
@@ -84,12 +92,14 @@ impl Window {
         matches!(self.padding, Padding::SameUpper | Padding::SameLower)
     }
 
-    /// Rows and columns that a last, incomplete window needs behind the padding, for `ceil_mode`. Such a window counts if it
-    /// begins inside the operand or the padding before it.
+    /// Rows and columns that a last, incomplete window needs behind the padding, for `ceil_mode`.
+    /// Such a window counts if it begins inside the operand or the padding before it.
     pub fn overhang(&self, axis: usize, size: usize) -> usize {
         let (low, high) = self.pads(axis, size);
         let (stride, reach) = (self.strides[axis], self.reach(axis));
-        let Some(rest) = (low + size + high).checked_sub(reach) else { return 0 };
+        let Some(rest) = (low + size + high).checked_sub(reach) else {
+            return 0;
+        };
         let mut n_windows = rest.div_ceil(stride) + 1;
         if (n_windows - 1) * stride >= size + low {
             n_windows -= 1;
@@ -121,16 +131,28 @@ pub fn n_spatial_axes(node: &NodeView, shape: &[usize]) -> Result<usize, Diagnos
     match shape.len() {
         3 | 4 => Ok(shape.len() - 2),
         _ => Err(node
-            .error("unsupported-rank", format!("operand has shape {shape:?}, expected [N, C, L] or [N, C, H, W]"))
+            .error(
+                "unsupported-rank",
+                format!("operand has shape {shape:?}, expected [N, C, L] or [N, C, H, W]"),
+            )
             .with_note("one and two spatial axes are supported")),
     }
 }
 
 /// Adds a 2-D op as the node's result; an operand `[N, C, L]` becomes `[N, C, 1, L]` and back.
-pub fn add_spatial(ctx: &mut Context, node: &NodeView, op: Op, x: NodeId) -> Result<NodeId, Diagnostic> {
+pub fn add_spatial(
+    ctx: &mut Context,
+    node: &NodeView,
+    op: Op,
+    x: NodeId,
+) -> Result<NodeId, Diagnostic> {
     let shape = ctx.graph.node(x).shape.clone();
-    let [n, c, l] = shape[..] else { return ctx.add(node, op, &[x]) };
-    let flat = Op::Reshape(Reshape { shape: vec![n, c, 1, l] });
+    let [n, c, l] = shape[..] else {
+        return ctx.add(node, op, &[x]);
+    };
+    let flat = Op::Reshape(Reshape {
+        shape: vec![n, c, 1, l],
+    });
     let lifted = ctx.add_step(node, "lifted", flat, &[x])?;
     let result = ctx.add_step(node, "2d", op, &[lifted])?;
     let shape: Vec<usize> = match ctx.graph.node(result).shape[..] {

@@ -1,0 +1,134 @@
+//! `condensec eval`.
+
+use condensec::npz::{NpzArray, read_npz};
+use serde_json::Value;
+
+use crate::folder::{Folder, keys};
+use crate::models;
+
+const N_SAMPLES: usize = 6;
+
+fn images() -> Vec<f32> {
+    models::numbers(72 * N_SAMPLES, 9)
+}
+
+/// Outputs of `net.onnx` at `level` for all images.
+fn outputs(folder: &Folder, level: usize) -> Vec<f32> {
+    folder.write_arrays(
+        "in.npz",
+        &[NpzArray::f32("image", &[N_SAMPLES, 2, 6, 6], images())],
+    );
+    let args = format!("run net.onnx --inputs in.npz --outputs out.npz --level {level}");
+    folder.condensec(&args).success();
+    read_npz(&folder.read("out.npz")).unwrap()[0]
+        .to_f32_vec()
+        .unwrap()
+}
+
+fn argmax(scores: &[f32]) -> i64 {
+    let best = |best: usize, at: usize| if scores[at] > scores[best] { at } else { best };
+    (0..scores.len()).fold(0, best) as i64
+}
+
+fn x(name: &str) -> NpzArray {
+    NpzArray::f32(name, &[N_SAMPLES, 2, 6, 6], images())
+}
+
+#[track_caller]
+fn level_keys<'a>(evaluation: &'a Value, expected: &[&str]) -> &'a [Value] {
+    assert_eq!(keys(evaluation), ["samples", "levels"]);
+    let levels = evaluation["levels"].as_array().unwrap();
+    assert_eq!(levels.len(), models::N_LEVELS);
+    for key in expected {
+        assert!(keys(&levels[0]).contains(key), "{key}");
+    }
+    levels
+}
+
+#[test]
+fn labels_give_accuracy() {
+    let folder = Folder::with_library();
+    // What the highest level says is right by definition, but for the last sample.
+    let mut labels: Vec<i64> = outputs(&folder, 2).chunks(3).map(argmax).collect();
+    labels[N_SAMPLES - 1] = (labels[N_SAMPLES - 1] + 1) % 3;
+    let at_0: Vec<i64> = outputs(&folder, 0).chunks(3).map(argmax).collect();
+    let n_right = at_0.iter().zip(&labels).filter(|(a, b)| a == b).count();
+    folder.write_arrays(
+        "test.npz",
+        &[x("x"), NpzArray::i64("y", &[N_SAMPLES], labels)],
+    );
+    for model in ["out", "net.onnx"] {
+        let evaluation = folder
+            .condensec(&format!("eval {model} --data test.npz --json"))
+            .json();
+        assert_eq!(evaluation["samples"], N_SAMPLES);
+        let expected = ["level", "density", "macs", "top1", "top5", "min_ms"];
+        let levels = level_keys(&evaluation, &expected);
+        assert_eq!(levels[2]["top1"], (N_SAMPLES - 1) as f64 / N_SAMPLES as f64);
+        assert_eq!(levels[0]["top1"], n_right as f64 / N_SAMPLES as f64);
+        // Three classes: the right one is always among five.
+        assert_eq!(levels[0]["top5"], 1.0);
+    }
+    let first = folder
+        .condensec("eval out --data test.npz --samples 5 --json")
+        .json();
+    assert_eq!(first["samples"], 5);
+    assert_eq!(first["levels"][2]["top1"], 1.0);
+    let table = folder
+        .condensec("eval out --data test.npz")
+        .success()
+        .stdout;
+    assert!(
+        table.starts_with("6 samples\n\nlevel") && table.contains("top-1"),
+        "{table}"
+    );
+}
+
+#[test]
+fn reference_outputs_give_errors() {
+    let folder = Folder::with_library();
+    let mut reference = outputs(&folder, 2);
+    reference[0] += 0.5;
+    for (x_name, y_name) in [("x", "y"), ("image", "scores"), ("in_0", "out_0")] {
+        let y = NpzArray::f32(y_name, &[N_SAMPLES, 3], reference.clone());
+        folder.write_arrays("test.npz", &[x(x_name), y]);
+        let evaluation = folder.condensec("eval out --data test.npz --json").json();
+        let expected = [
+            "level",
+            "density",
+            "macs",
+            "max_abs_err",
+            "mean_abs_err",
+            "min_ms",
+        ];
+        let levels = level_keys(&evaluation, &expected);
+        let error = |level: usize, key: &str| levels[level][key].as_f64().unwrap();
+        assert!((error(2, "max_abs_err") - 0.5).abs() < 1e-5);
+        assert!((error(2, "mean_abs_err") - 0.5 / 18.0).abs() < 1e-5);
+        assert!(error(0, "mean_abs_err") > error(2, "mean_abs_err"));
+    }
+}
+
+#[test]
+fn a_test_set_that_does_not_fit_is_refused() {
+    let folder = Folder::with_library();
+    let y = |values: &[i64]| NpzArray::i64("y", &[values.len()], values.to_vec());
+    for (arrays, code) in [
+        (vec![x("x")], "missing-labels"),
+        (vec![y(&[0; N_SAMPLES])], "missing-input"),
+        (vec![x("x"), y(&[0; 4])], "wrong-shape"),
+        (vec![x("x"), y(&[0, 1, 2, 3, 0, 0])], "bad-label"),
+        (
+            vec![NpzArray::f32("x", &[1, 72], vec![0.0; 72]), y(&[0])],
+            "wrong-shape",
+        ),
+    ] {
+        folder.write_arrays("test.npz", &arrays);
+        for model in ["out", "net.onnx"] {
+            let said = folder
+                .condensec(&format!("eval {model} --data test.npz"))
+                .refused();
+            assert!(said.contains(&format!("error[{code}]: ")), "{code}: {said}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Files appear completely or not at all.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use condensec::npz::NpzArray;
+
+use crate::folder::Folder;
+use crate::models;
+
+fn input() -> NpzArray {
+    NpzArray::f32("image", &models::INPUT, models::numbers(72, 5))
+}
+
+#[test]
+fn a_failure_leaves_the_folder_as_it_was() {
+    let folder = Folder::with_library();
+    folder.write("out/mine.txt", "mine");
+    let names = folder.list("out");
+    let before: Vec<Vec<u8>> = names
+        .iter()
+        .map(|name| folder.read(&format!("out/{name}")))
+        .collect();
+    // A model that does not compile, under the same name.
+    folder.write("net.onnx", "garbage");
+    folder.condensec("net.onnx -o out").refused();
+    // One that does, but a folder is in the way of its last file.
+    folder.write_model("net.onnx", &models::two_inputs());
+    std::fs::create_dir(folder.path("out/net.s")).unwrap();
+    let said = folder.condensec("net.onnx -o out --emit asm").refused();
+    assert!(
+        said.starts_with("error[output-not-written]: cannot write out/net.s: it is a folder\n"),
+        "{said}"
+    );
+    std::fs::remove_dir(folder.path("out/net.s")).unwrap();
+    assert_eq!(folder.list("out"), names);
+    for (name, before) in names.iter().zip(before) {
+        assert!(folder.read(&format!("out/{name}")) == before, "{name}");
+    }
+}
+
+#[test]
+fn a_file_in_place_of_the_folder_stays() {
+    let folder = Folder::with_net();
+    folder.write("out", "mine");
+    for out in ["out", "out/deeper"] {
+        let said = folder.condensec(&format!("net.onnx -o {out}")).refused();
+        assert!(said.contains("is a file and not a folder"), "{said}");
+    }
+    assert_eq!(folder.read("out"), b"mine");
+}
+
+#[test]
+fn parents_are_made_and_a_failure_makes_none() {
+    let folder = Folder::with_net();
+    folder.condensec("net.onnx -o a/b/c").success();
+    assert_eq!(folder.list("a/b/c").len(), 6);
+    folder.write("bad.onnx", "garbage");
+    folder.condensec("bad.onnx -o x/y").refused();
+    assert!(!folder.path("x").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_a_diagnostic() {
+    let folder = Folder::with_library();
+    folder.write_arrays("in.npz", &[input()]);
+    let said = folder
+        .condensec("run out --inputs in.npz --outputs /dev/full")
+        .refused();
+    assert!(
+        said.starts_with("error[output-not-written]: cannot write /dev/full: no space left"),
+        "{said}"
+    );
+    let mut command = folder.command("ops");
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let output = command
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.starts_with("error[output-not-written]: cannot write to standard output"),
+        "{said}"
+    );
+}
+
+#[test]
+fn outputs_of_a_run_are_replaced_only_by_outputs() {
+    let folder = Folder::with_library();
+    folder.write("out.npz", "mine");
+    folder.write_arrays("in.npz", &[NpzArray::f32("image", &[2], vec![0.0; 2])]);
+    folder
+        .condensec("run out --inputs in.npz --outputs out.npz")
+        .refused();
+    assert_eq!(folder.read("out.npz"), b"mine");
+    folder.write_arrays("in.npz", &[input()]);
+    folder
+        .condensec("run out --inputs in.npz --outputs out.npz")
+        .success();
+    assert!(folder.read("out.npz").starts_with(b"PK"));
+    assert_eq!(folder.list("."), ["in.npz", "net.onnx", "out", "out.npz"]);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let folder = Folder::empty();
+    let mut command = folder.command("completions bash");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(16, child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "_condensec() {\n");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
