@@ -148,17 +148,16 @@ fn objects_have_the_sections_and_symbols_that_the_design_names() {
 fn riscv_objects_have_the_float_abi_of_their_libc() {
     for target in all_targets().iter().filter(|t| t.name() == "riscv64") {
         let library = build(&everything(), target);
-        for object in [&library.object] {
-            let FileFlags::Elf { e_flags, .. } = parse(&object.bytes).flags() else {
-                panic!()
-            };
-            assert_eq!(
-                e_flags,
-                elf::EF_RISCV_FLOAT_ABI_DOUBLE | elf::EF_RISCV_RVC,
-                "{}",
-                object.name
-            );
-        }
+        let object = &library.object;
+        let FileFlags::Elf { e_flags, .. } = parse(&object.bytes).flags() else {
+            panic!()
+        };
+        assert_eq!(
+            e_flags,
+            elf::EF_RISCV_FLOAT_ABI_DOUBLE | elf::EF_RISCV_RVC,
+            "{}",
+            object.name
+        );
     }
 }
 

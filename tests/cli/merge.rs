@@ -88,12 +88,13 @@ fn what_cannot_be_shared_is_named() {
         .condensec("merge other.onnx L2.onnx -o mine.onnx")
         .refused();
     expect![[r#"
-        error[shared-value-differs]: 1 weights of `conv.weight` differ between L0 and L1, which both keep them
+        error[shared-value-differs]: L0 and L1 disagree on 1 weight of `conv.weight`
           --> node "conv" (Conv), tensor "conv.weight", first at [0, 0, 0, 0]
           = note: the first is 0.81854033 at L0 (other.onnx) and 0.31854033 at L1 (L2.onnx)
-          = note: levels share one weight buffer: a weight has one value at all levels that keep it
-          = help: train all levels with shared weights, or prune one trained network further and further
-    "#]].assert_eq(&said);
+          = note: levels share one weight buffer: a weight has one value wherever it is kept
+          = help: train all levels with shared weights, or prune one network further and further
+    "#]]
+    .assert_eq(&said);
     assert_eq!(folder.read("mine.onnx"), b"mine");
     let said = folder
         .condensec("merge L0.onnx L2.onnx -o mine.onnx --names a")

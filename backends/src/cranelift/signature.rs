@@ -2,6 +2,7 @@
 
 use condensec_ir::kernel::{Function, Type};
 use cranelift_codegen::ir::{self, AbiParam, Signature, types};
+use cranelift_codegen::isa::CallConv;
 use cranelift_module::Module;
 use target_lexicon::Architecture;
 
@@ -25,6 +26,13 @@ pub(super) fn clif_type(ty: Type) -> Option<ir::Type> {
 /// Signature of one of our functions.
 pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature {
     let mut signature = module.make_signature();
+    let is_riscv64 = matches!(module.isa().triple().architecture, Architecture::Riscv64(_));
+    // Cranelift 0.135 takes fs1 (f9) for caller-saved, which the RISC-V ABI does not: a kernel would
+    // spoil a float that its caller keeps there. Under this convention it saves all that it uses;
+    // only functions without a result can have it, and the others use no floats.
+    if is_riscv64 && function.result.is_none() {
+        signature.call_conv = CallConv::PreserveAll;
+    }
     // A type without counterpart is refused when the function's body is translated.
     let ty = |value| clif_type(function.type_of(value)).unwrap_or(types::INVALID);
     signature
@@ -34,9 +42,9 @@ pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature
         let result = AbiParam::new(ty(result));
         // The RISC-V ABI wants 32-bit results sign-extended, also unsigned ones; the others leave
         // the upper half undefined. Parameters are taken as undefined everywhere.
-        match module.isa().triple().architecture {
-            Architecture::Riscv64(_) if result.value_type == types::I32 => result.sext(),
-            _ => result,
+        match is_riscv64 && result.value_type == types::I32 {
+            true => result.sext(),
+            false => result,
         }
     }));
     signature

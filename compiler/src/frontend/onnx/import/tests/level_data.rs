@@ -65,6 +65,20 @@ fn a_mask_follows_its_weight_into_the_layer() {
 }
 
 #[test]
+fn a_weight_may_be_the_value_of_a_constant_node() {
+    let mut model = matrix(vec![TensorProto::from_u8(
+        "w__level",
+        &[4, 2],
+        &[0, 1, 2, 0, 0, 0, 1, 2],
+    )]);
+    let graph = graph_of(&mut model);
+    let w = graph.initializer.remove(0);
+    let value = vec![AttributeProto::tensor("value", w)];
+    graph.node.insert(0, node("Constant", &[], "w", value));
+    assert_eq!(run(&import(&model), 0, &[&[1.0; 4]]), [6.0, 10.0]);
+}
+
+#[test]
 fn masks_may_be_given_by_block() {
     let mut model = matrix(vec![TensorProto::from_u8("w__level", &[2, 1], &[1, 0])]);
     model.set_metadata("condense.block:w", "2x2");
