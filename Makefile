@@ -6,15 +6,16 @@ CARGO ?= cargo
 .PHONY: demo test build setup lint figures
 
 build:
-	$(CARGO) build --release
+	$(CARGO) build --release -p condensec
 
 # The main job on a real supernet: compile, run at every level, cross-compile.
 demo: build
 	sh examples/demo.sh
 
 # Everything that can be checked on this machine; what cannot be is listed as "skipped: <name>".
-test: setup build lint
-	$(CARGO) test --release --workspace
+test: setup lint
+	$(CARGO) build --release --workspace
+	CONDENSEC=$(CURDIR)/target/release/condensec $(CARGO) test --release --workspace
 
 lint:
 	$(CARGO) fmt --all --check

@@ -25,7 +25,7 @@ ONNX output), which give the largest and the mean absolute error. Samples run on
 
 Example:
   condensec eval supernet.onnx --data test.npz --json
-  {samples, levels: [{level, name, density, macs, top1, top5, min_ms}]}  (or max_abs_err, mean_abs_err)")]
+  {samples, levels: [{level, name, density, macs, weight_bytes, top1, top5, min_ms}]}  (or max_abs_err, mean_abs_err)")]
 pub(super) struct Args {
     #[command(flatten)]
     load: LoadArgs,
@@ -55,6 +55,7 @@ struct LevelScore {
     name: String,
     density: f64,
     macs: u64,
+    weight_bytes: u64,
     #[serde(flatten)]
     score: Score,
     min_ms: f64,
@@ -140,6 +141,7 @@ fn evaluate(engine: &mut Engine, set: &TestSet<'_>) -> Result<Vec<LevelScore>, F
             name: info.name.clone(),
             density: info.density,
             macs: info.macs,
+            weight_bytes: info.weight_bytes,
             score: tally.score(set),
             min_ms: tally.min_seconds * 1e3,
         }
@@ -233,6 +235,7 @@ fn describe(evaluation: &Evaluation) -> String {
         Column::Text("name"),
         Column::Number("density"),
         Column::Number("MACs"),
+        Column::Number("weights"),
         Column::Number(first),
         Column::Number(second),
         Column::Number("min ms"),
@@ -250,6 +253,7 @@ fn describe(evaluation: &Evaluation) -> String {
             level.name.clone(),
             table::fraction(level.density),
             table::count(level.macs),
+            table::bytes(level.weight_bytes),
             first,
             second,
             table::milliseconds(level.min_ms),
