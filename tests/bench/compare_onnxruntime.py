@@ -95,7 +95,7 @@ def compile_supernet(condensec: Path, model: Path, name: str, out: Path, extra: 
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}")
     return {
-        "command": command,
+        "command": ["condensec", *command[1:]],
         "wall_s": seconds,
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "max_rss_bytes": usage.ru_maxrss * 1024,
@@ -295,7 +295,7 @@ def main() -> None:
             "vector": vector_features(),
             "cores": os.cpu_count(),
             "core": core,
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
         },
         "versions": {
             "condensec": version,
