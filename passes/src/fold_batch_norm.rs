@@ -15,11 +15,7 @@
 //! %y = conv2d %x {weight=@w, scale=@y.scale, bias=@y.bias} : f32[1, 8, 4, 4]
 //! ```
 
-pub(crate) mod channel_affine;
-#[cfg(test)]
-pub(crate) mod check;
-
-use channel_affine::{ChannelAffine, ChannelRows};
+use crate::channel_affine::{ChannelAffine, ChannelRows};
 use condensec_ir::ops::{BatchNorm, Binary, BinaryKind, Constant};
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, NodeId, Op, TensorId};
@@ -113,8 +109,8 @@ fn add_constant(graph: &mut Graph, rows: &ChannelRows, id: NodeId, name: &str) -
 
 #[cfg(test)]
 mod tests {
-    use super::check::{check, check_unchanged, mask, values};
     use super::*;
+    use crate::check::{check, check_unchanged, mask, values};
     use condensec_ir::graph::Origin;
     use condensec_ir::ops::{Conv2d, FullyConnected, Unary, UnaryKind};
     use condensec_ir::tensor::{LevelRule, Tensor};

@@ -12,7 +12,7 @@
 //! %y = conv2d %x {weight=@w, bias=@y.bias} : f32[1, 8, 4, 4]
 //! ```
 
-use crate::fold_batch_norm::channel_affine::{ChannelAffine, ChannelRows};
+use crate::channel_affine::{ChannelAffine, ChannelRows};
 use condensec_ir::ops::{Binary, BinaryKind, Constant};
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, NodeId, Op};
@@ -106,7 +106,7 @@ fn layer_last(kind: BinaryKind, constant: &ChannelRows) -> Option<ChannelAffine>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold_batch_norm::check::{TARGET, check, check_unchanged, mask, values};
+    use crate::check::{TARGET, check, check_unchanged, mask, values};
     use condensec_ir::TensorId;
     use condensec_ir::graph::Origin;
     use condensec_ir::ops::{Conv2d, FullyConnected, UnaryKind};

@@ -174,7 +174,7 @@ impl Epilogue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold_batch_norm::check::{TARGET, check, check_unchanged, values};
+    use crate::check::{TARGET, check, check_unchanged, values};
     use condensec_ir::graph::Origin;
     use condensec_ir::ops::{Constant, Conv2d, FullyConnected};
     use condensec_ir::tensor::Tensor;

@@ -222,7 +222,7 @@ fn is_near(value: f64, expected: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold_batch_norm::check::{TARGET, assert_same_results, check, check_unchanged};
+    use crate::check::{TARGET, assert_same_results, check, check_unchanged};
     use condensec_ir::graph::Origin;
     use condensec_ir::tensor::Tensor;
     use expect_test::expect;

@@ -5,6 +5,9 @@
 //! is in [`condensec_ir::target_info::TargetInfo`].
 #![deny(missing_docs)]
 
+mod channel_affine;
+#[cfg(test)]
+mod check;
 mod choose_layouts;
 mod fold_batch_norm;
 mod fuse_bias;

@@ -94,7 +94,7 @@ fn subsample(graph: &mut Graph, id: NodeId, x: NodeId, strides: [usize; 2]) -> N
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold_batch_norm::check::{check, check_unchanged, values};
+    use crate::check::{check, check_unchanged, values};
     use condensec_ir::graph::Origin;
     use condensec_ir::ops::UnaryKind;
     use condensec_ir::tensor::{Tensor, TensorId};

@@ -19,7 +19,7 @@
 //! ```
 
 use super::function::{Block, Callee, Carried, Expr, Function, Statement, Value};
-use super::program::Symbol;
+use super::symbol::Symbol;
 use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
 
 /// See the module.

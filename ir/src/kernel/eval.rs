@@ -5,7 +5,8 @@
 //! arithmetic works and any access outside the allocation is an error. Slow and obvious.
 
 use super::function::{Callee, Expr, Function, Statement, Value};
-use super::program::{Argument, Program, Symbol};
+use super::program::{Argument, Program};
+use super::symbol::Symbol;
 use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
 use crate::tensor::LevelId;
 use thiserror::Error;

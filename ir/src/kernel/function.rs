@@ -1,6 +1,6 @@
 //! A function of the kernel IR.
 
-use super::program::Symbol;
+use super::symbol::Symbol;
 use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
 use std::fmt;
 

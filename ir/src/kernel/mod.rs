@@ -12,6 +12,7 @@ mod builder;
 mod eval;
 mod function;
 mod program;
+mod symbol;
 mod text;
 mod types;
 mod verify;
@@ -20,9 +21,10 @@ pub use builder::FunctionBuilder;
 pub use eval::{Machine, MachineError};
 pub use function::{Block, Callee, Carried, Expr, Function, Statement, Value};
 pub use program::{
-    Argument, Data, DataId, FunctionId, LayerLevel, LayerSummary, LevelSummary, Port, Program,
-    Relocation, Section, Step, Symbol,
+    Argument, Data, LayerLevel, LayerSummary, LevelSummary, Port, Program, Relocation, Section,
+    Step,
 };
+pub use symbol::{DataId, FunctionId, Symbol};
 pub use text::print_function;
 pub use types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
 pub use verify::verify_function;

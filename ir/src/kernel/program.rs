@@ -1,24 +1,8 @@
 //! A whole model as functions, data and step tables.
 
 use super::function::Function;
+use super::symbol::{DataId, FunctionId, Symbol};
 use crate::tensor::LevelId;
-
-/// Index into [`Program::functions`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FunctionId(pub u32);
-
-/// Index into [`Program::data`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DataId(pub u32);
-
-/// Something with an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Symbol {
-    /// A function of the program.
-    Function(FunctionId),
-    /// A data object plus a number of bytes.
-    Data(DataId, u64),
-}
 
 /// What a data object is, for placement and for the size report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

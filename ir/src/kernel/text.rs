@@ -1,7 +1,7 @@
 //! Text form of kernel IR functions, for `--emit kernel-ir` and for people.
 
 use super::function::{Block, Callee, Expr, Function, Statement, Value};
-use super::program::Symbol;
+use super::symbol::Symbol;
 use std::fmt::Write;
 
 /// Prints `function`: one statement per line, blocks indented.
