@@ -26,7 +26,9 @@ pub enum BackendError {
         known: String,
     },
     /// The model's name cannot prefix C symbols. The user's choice of `--name`.
-    #[error("\"{name}\" cannot be the name of a library: it must be a C identifier and no keyword")]
+    #[error(
+        "\"{name}\" cannot be the name of a library: it must be a C identifier, no keyword, and no name that the header uses"
+    )]
     BadName {
         /// What the user asked for.
         name: String,

@@ -250,7 +250,7 @@ fn contradictions_are_errors() {
     };
     check(
         |p| p.name = "1st".into(),
-        "\"1st\" cannot be the name of a library: it must be a C identifier and no keyword",
+        "\"1st\" cannot be the name of a library: it must be a C identifier, no keyword, and no name that the header uses",
     );
     check(
         |p| p.levels.clear(),

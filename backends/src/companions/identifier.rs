@@ -105,6 +105,24 @@ const RUST_KEYWORDS: &[&str] = &[
     "ref", "self", "super", "trait", "type", "unsafe", "unsized", "use", "where", "yield",
 ];
 
+/// Whether `name`, as a type of its own, would clash with what the generated header uses: its own
+/// `cnd_` names, and those of the standard headers that it includes.
+pub(super) fn is_taken_in_header(name: &str) -> bool {
+    const STANDARD: &[&str] = &[
+        "NULL",
+        "max_align_t",
+        "nullptr_t",
+        "ptrdiff_t",
+        "size_t",
+        "std",
+        "wchar_t",
+    ];
+    let is_sized_integer =
+        name.ends_with("_t") && (name.starts_with("int") || name.starts_with("uint"));
+    let is_ours = name.starts_with("cnd_") || name.starts_with("CND_");
+    is_ours || is_sized_integer || STANDARD.contains(&name)
+}
+
 /// Whether `name` can name something in C and C++.
 pub(super) fn is_c_identifier(name: &str) -> bool {
     let has_first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -186,6 +204,24 @@ pub(super) fn comment(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_the_header_are_taken() {
+        for name in [
+            "NULL",
+            "size_t",
+            "std",
+            "uint32_t",
+            "int8_t",
+            "cnd_status",
+            "CND_OK",
+        ] {
+            assert!(is_taken_in_header(name), "{name}");
+        }
+        for name in ["resnet50", "integer", "digits", "kws", "interest_t2"] {
+            assert!(!is_taken_in_header(name), "{name}");
+        }
+    }
 
     #[test]
     fn keyword_lists_are_sorted() {

@@ -19,7 +19,7 @@ use crate::library::LibraryFile;
 /// # Errors
 /// [`BackendError::BadName`].
 pub fn check_name(name: &str) -> Result<(), BackendError> {
-    if identifier::is_c_identifier(name) {
+    if identifier::is_c_identifier(name) && !identifier::is_taken_in_header(name) {
         return Ok(());
     }
     Err(BackendError::BadName { name: name.into() })

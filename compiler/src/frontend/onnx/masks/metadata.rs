@@ -205,7 +205,8 @@ pub fn level_count_missing(names: &IndexMap<&str, (&str, &str)>) -> Diagnostic {
     )
     .at_tensor(*first)
     .with_help(
-        "set the metadata `condense.version` to 1 and `condense.levels` to the number of levels",
+        "set the metadata `condense.version` to 1 and `condense.levels` to the number of levels, \
+         or put the array `condense.levels` into the masks file",
     )
 }
 

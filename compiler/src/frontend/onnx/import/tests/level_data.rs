@@ -199,7 +199,7 @@ fn metadata_is_checked() {
     expect![[r#"
         error[level-count-missing]: level data `w__level`, but the metadata `condense.levels` is missing
           --> tensor "w__level"
-          = help: set the metadata `condense.version` to 1 and `condense.levels` to the number of levels
+          = help: set the metadata `condense.version` to 1 and `condense.levels` to the number of levels, or put the array `condense.levels` into the masks file
     "#]]
     .assert_eq(&faults(&with(Some("1"), None, None)));
     assert_eq!(
