@@ -197,11 +197,6 @@ impl PrefixLists {
             .sum()
     }
 
-    /// Longest list of any level.
-    pub fn longest(&self) -> usize {
-        self.lengths.iter().flatten().copied().max().unwrap_or(0) as usize
-    }
-
     /// The dense weight `[M, columns]` that `level` sees: the inverse of [`PrefixLists::encode`].
     pub fn decode(&self, level: LevelId, weight_shape: &[usize], shape: ListShape) -> Vec<f32> {
         let m = weight_shape[0];
