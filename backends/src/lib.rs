@@ -21,6 +21,8 @@ pub mod entry_points;
 mod error;
 pub mod image;
 mod library;
+#[cfg(feature = "llvm")]
+pub mod llvm;
 pub mod merge;
 pub mod object;
 pub mod shared;
@@ -35,6 +37,8 @@ use condensec_ir::target_info::TargetInfo;
 
 /// All code generators of this build, the preferred one first.
 pub const BACKENDS: &[&dyn Backend] = &[
+    #[cfg(feature = "llvm")]
+    &llvm::Llvm,
     #[cfg(feature = "cranelift")]
     &cranelift::Cranelift,
 ];
@@ -90,6 +94,11 @@ pub struct CompiledCode {
     pub function_bytes: Vec<u64>,
     /// Assembly text of each function, in the same order; empty unless asked for.
     pub assembly: Vec<String>,
+    /// The functions in MLIR before its passes; empty unless asked for, or if the code generator does
+    /// not use MLIR.
+    pub mlir: String,
+    /// The functions in LLVM IR after optimisation; empty likewise.
+    pub llvm_ir: String,
     /// libm functions that it calls, sorted.
     pub libm_calls: Vec<String>,
 }

@@ -77,6 +77,10 @@ pub struct Library {
     pub libm_calls: Vec<String>,
     /// All functions: kernels, then entry points.
     pub kernels: Vec<KernelText>,
+    /// The functions in MLIR; empty unless [`Texts::Keep`] and the back end uses MLIR.
+    pub mlir: String,
+    /// The functions in LLVM IR; empty likewise.
+    pub llvm_ir: String,
 }
 
 impl Library {
@@ -148,6 +152,8 @@ pub fn build_library(
         state_bytes: image.state.state_bytes,
         libm_calls: code.libm_calls,
         kernels,
+        mlir: code.mlir,
+        llvm_ir: code.llvm_ir,
     })
 }
 

@@ -79,7 +79,12 @@ impl FromStr for EmitArg {
 impl EmitArg {
     /// Whether the back end must keep texts for it.
     pub fn texts(&self) -> Texts {
-        let is_text = |kind| matches!(kind, &EmitKind::Asm | &EmitKind::KernelIr);
+        let is_text = |kind: &EmitKind| {
+            matches!(
+                kind,
+                EmitKind::Asm | EmitKind::KernelIr | EmitKind::LlvmIr | EmitKind::Mlir
+            )
+        };
         match self.kinds.iter().any(is_text) {
             true => Texts::Keep,
             false => Texts::Skip,
@@ -92,9 +97,9 @@ impl EmitArg {
     /// `not-in-this-build`.
     pub fn check(&self, settings: &Settings) -> Result<(), Failure> {
         let needs_llvm = |kind: &&EmitKind| matches!(kind, EmitKind::LlvmIr | EmitKind::Mlir);
+        let has_llvm = settings.backend.name() == "llvm";
         match self.kinds.iter().find(needs_llvm) {
-            None => Ok(()),
-            Some(kind) => {
+            Some(kind) if !has_llvm => {
                 let (name, _) = KINDS
                     .iter()
                     .find(|(_, k)| k == kind)
@@ -105,6 +110,7 @@ impl EmitArg {
                     .with_help("use a build with the back end llvm, or --emit kernel-ir,asm")
                     .into())
             }
+            _ => Ok(()),
         }
     }
 }
@@ -133,7 +139,8 @@ pub fn files(
             EmitKind::Lib => files.extend(library.files.iter().cloned()),
             EmitKind::Obj => files.push(library.object.clone()),
             EmitKind::Shared => files.push(shared_library(compiled, settings)?),
-            EmitKind::LlvmIr | EmitKind::Mlir => unreachable!("`check` refuses them"),
+            EmitKind::LlvmIr => files.push(text("ll", library.llvm_ir.clone())),
+            EmitKind::Mlir => files.push(text("mlir", library.mlir.clone())),
         }
     }
     Ok(files)

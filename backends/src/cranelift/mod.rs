@@ -115,6 +115,8 @@ impl Backend for Cranelift {
             code_bytes: function_bytes.iter().sum(),
             function_bytes,
             assembly,
+            mlir: String::new(),
+            llvm_ir: String::new(),
             libm_calls: symbols.libm.keys().map(ToString::to_string).collect(),
         })
     }

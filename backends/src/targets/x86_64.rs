@@ -12,7 +12,7 @@ pub const SPEC: TargetSpec = TargetSpec {
     cpus: &[
         Cpu {
             name: "x86-64-v3",
-            features: &["avx2", "bmi1", "bmi2", "fma", "lzcnt", "popcnt"],
+            features: &["avx2", "bmi", "bmi2", "fma", "lzcnt", "popcnt"],
         },
         Cpu {
             name: "x86-64-v2",
@@ -29,7 +29,7 @@ pub const SPEC: TargetSpec = TargetSpec {
             needs: &["avx"],
         },
         Feature {
-            name: "bmi1",
+            name: "bmi",
             needs: &[],
         },
         Feature {
@@ -82,7 +82,7 @@ fn native_features() -> Option<Vec<&'static str>> {
     let features = [
         ("avx", detected!("avx")),
         ("avx2", detected!("avx2")),
-        ("bmi1", detected!("bmi1")),
+        ("bmi", detected!("bmi1")),
         ("bmi2", detected!("bmi2")),
         ("fma", detected!("fma")),
         ("lzcnt", detected!("lzcnt")),

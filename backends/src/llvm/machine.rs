@@ -1,0 +1,92 @@
+//! LLVM IR to an object file and to assembly, by LLVM's target machine.
+
+use super::error;
+use crate::{BackendError, Target};
+use inkwell::OptimizationLevel;
+use inkwell::module::Module;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{
+    CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
+    TargetMachineOptions, TargetTriple,
+};
+
+/// LLVM's passes. Kernels are vectorised and unrolled already: what LLVM would add is code for
+/// loops over a remainder.
+const PASSES: &str = "default<O3>";
+
+/// The code generator for `target`.
+pub(super) fn target_machine(target: &Target) -> Result<TargetMachine, BackendError> {
+    let config = InitializationConfig::default();
+    LlvmTarget::initialize_aarch64(&config);
+    LlvmTarget::initialize_arm(&config);
+    LlvmTarget::initialize_riscv(&config);
+    LlvmTarget::initialize_x86(&config);
+    let triple = TargetTriple::create(target.triple());
+    let llvm = LlvmTarget::from_triple(&triple).map_err(|e| error(e.to_string()))?;
+    let features: Vec<String> = target.features().map(|name| format!("+{name}")).collect();
+    let mut options = TargetMachineOptions::new()
+        .set_cpu(llvm_cpu(target))
+        .set_features(&features.join(","))
+        .set_level(OptimizationLevel::Aggressive)
+        .set_reloc_mode(RelocMode::PIC)
+        .set_code_model(CodeModel::Small);
+    if target.triple().starts_with("riscv64") {
+        options = options.set_abi("lp64d");
+    }
+    llvm.create_target_machine_from_options(&triple, options)
+        .ok_or_else(|| error(format!("no machine for {}", target.triple())))
+}
+
+/// LLVM's name of the CPU: features say what it has, the name only how it is scheduled.
+fn llvm_cpu(target: &Target) -> &str {
+    match target.cpu() {
+        "native" | "rv64gc" | "rv64gcv" => match target.name() {
+            "riscv64" => "generic-rv64",
+            "x86_64" => "x86-64",
+            _ => "generic",
+        },
+        cpu => cpu,
+    }
+}
+
+/// Makes `module` one for `machine` and runs LLVM's passes.
+pub(super) fn optimize(module: &Module<'_>, machine: &TargetMachine) -> Result<(), BackendError> {
+    module.set_triple(&machine.get_triple());
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    let options = PassBuilderOptions::create();
+    options.set_loop_vectorization(false);
+    options.set_loop_slp_vectorization(false);
+    options.set_loop_unrolling(false);
+    module
+        .run_passes(PASSES, machine, options)
+        .map_err(|e| error(e.to_string()))
+}
+
+/// The object file.
+pub(super) fn object(
+    module: &Module<'_>,
+    machine: &TargetMachine,
+) -> Result<Vec<u8>, BackendError> {
+    emit(module, machine, FileType::Object)
+}
+
+/// Assembly of the whole module.
+pub(super) fn assembly(
+    module: &Module<'_>,
+    machine: &TargetMachine,
+) -> Result<String, BackendError> {
+    machine.set_asm_verbosity(false);
+    let bytes = emit(module, machine, FileType::Assembly)?;
+    String::from_utf8(bytes).map_err(|e| error(e.to_string()))
+}
+
+fn emit(
+    module: &Module<'_>,
+    machine: &TargetMachine,
+    kind: FileType,
+) -> Result<Vec<u8>, BackendError> {
+    let buffer = machine
+        .write_to_memory_buffer(module, kind)
+        .map_err(|e| error(e.to_string()))?;
+    Ok(buffer.as_slice().to_vec())
+}
