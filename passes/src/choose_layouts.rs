@@ -44,9 +44,10 @@ pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
     inserter.separate_plain_readers();
     let has_inserted = inserter.n_inserted > 0;
     let pitches = choose_pitches(graph);
+    let strip_width = strip_width(graph, target);
     let mut has_changed = has_inserted;
     for id in graph.order() {
-        let layout = choose_layout(graph, target, &pitches, id);
+        let layout = choose_layout(graph, strip_width, &pitches, id);
         has_changed |= layout != Layout::Plain;
         graph.node_mut(id).layout = layout;
     }
@@ -273,7 +274,7 @@ fn needed_pitch(graph: &Graph, id: NodeId) -> usize {
 
 fn choose_layout(
     graph: &Graph,
-    target: &TargetInfo,
+    strip_width: usize,
     pitches: &IndexMap<NodeId, usize>,
     id: NodeId,
 ) -> Layout {
@@ -284,13 +285,11 @@ fn choose_layout(
     let shape = &graph.node(id).shape;
     let (channels, h, w) = (shape[1], shape[2], shape[3]);
     if fits_strips(graph, id) {
-        let width = strip_width(target);
-        let n_strips = ((h - 1) * pitch + w).div_ceil(width);
-        let image = n_strips * channels * width;
+        let n_strips = ((h - 1) * pitch + w).div_ceil(strip_width);
         return Layout::Strips(Strips {
             pitch,
-            width,
-            image,
+            width: strip_width,
+            image: n_strips * channels * strip_width,
         });
     }
     let ([top, left, bottom, _], phases) = window_needs(graph, id);

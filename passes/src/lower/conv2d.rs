@@ -117,12 +117,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
             if r.layout.pitch(&r.shape) != pitch {
                 return Err("rows of residual and result lie apart differently".into());
             }
-            Some(TileAccess::new(
-                &r.layout,
-                &r.shape,
-                tile.width(),
-                WithPadding::No,
-            )?)
+            Some(TileAccess::new(&r.layout, &r.shape, WithPadding::No)?)
         }
         false => None,
     };
@@ -130,8 +125,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         tile,
         n_images: node.shape[0],
         n_pixels: (oh - 1) * pitch + ow,
-        x: TileAccess::new(&x.layout, &x.shape, tile.width(), WithPadding::Yes)?,
-        y: TileAccess::new(&node.layout, &node.shape, tile.width(), WithPadding::No)?,
+        x: TileAccess::new(&x.layout, &x.shape, WithPadding::Yes)?,
+        y: TileAccess::new(&node.layout, &node.shape, WithPadding::No)?,
         residual,
         channel_groups: conv.groups,
         rows_per_channel_group: m / conv.groups,

@@ -22,29 +22,29 @@
 
 use super::KernelBuilder;
 use super::math::emit_unary;
-use super::tiles::ListTile;
+use super::tiles::{ListTile, PixelVector};
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::UnaryKind;
+use std::cell::RefCell;
 
 /// How the tiles of a value are addressed. All numbers in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TileAccess {
     image: usize,
     origin: usize,
-    /// Tiles per strip and distance of two strips; planes are one endless strip.
+    /// Pixels per strip and distance of two strips; planes are one endless strip.
     strip: Option<(usize, usize)>,
     /// Distance of two channels.
     pub channel: usize,
 }
 
 impl TileAccess {
-    /// Access to a value of `shape` in `layout` by tiles of `width` pixels, the first at the flat
-    /// pixel 0 of the unpadded value, or, `with_padding`, at the first pixel of the padding.
+    /// Access to a value of `shape` in `layout` by tiles, the first at the flat pixel 0 of the
+    /// unpadded value, or, `with_padding`, at the first pixel of the padding.
     pub fn new(
         layout: &Layout,
         shape: &[usize],
-        width: usize,
         with_padding: WithPadding,
     ) -> Result<Self, String> {
         match layout {
@@ -63,7 +63,7 @@ impl TileAccess {
             Layout::Strips(strips) => Ok(Self {
                 image: strips.image * 4,
                 origin: 0,
-                strip: Some((strips.width / width, shape[1] * strips.width * 4)),
+                strip: Some((strips.width, shape[1] * strips.width * 4)),
                 channel: strips.width * 4,
             }),
             Layout::Plain => Err("a convolution needs planes or strips".into()),
@@ -83,11 +83,24 @@ impl TileAccess {
         let at = f.ptr_add_const(at, self.origin);
         match self.strip {
             None => f.ptr_offset(at, tile, width * 4),
-            Some((per_strip, strip_bytes)) => {
-                let (strip, within) = f.div_rem_const(tile, per_strip);
+            Some((strip_width, strip_bytes)) if width < strip_width => {
+                let (strip, within) = f.div_rem_const(tile, strip_width / width);
                 let at = f.ptr_offset(at, strip, strip_bytes);
                 f.ptr_offset(at, within, width * 4)
             }
+            Some((strip_width, strip_bytes)) => {
+                f.ptr_offset(at, tile, width / strip_width * strip_bytes)
+            }
+        }
+    }
+
+    /// Offset of a tile's pixel `pixel` from the tile's address.
+    fn pixel(&self, pixel: usize) -> usize {
+        match self.strip {
+            Some((strip_width, strip_bytes)) => {
+                pixel / strip_width * strip_bytes + pixel % strip_width * 4
+            }
+            None => pixel * 4,
         }
     }
 }
@@ -149,14 +162,14 @@ struct TileAddresses {
 
 /// One group of rows inside the kernel.
 #[derive(Clone, Copy)]
-struct Group {
+struct Group<'a> {
     /// Index of the group's list in a block, and the same times the list's row.
     list: Value,
     x: Value,
     y: Value,
     residual: Option<Value>,
     rows: usize,
-    vectors: usize,
+    vectors: &'a [PixelVector],
 }
 
 impl ListConv {
@@ -187,7 +200,8 @@ impl ListConv {
         let width = self.tile.width();
         let tiles = self.tiles_per_image();
         let n_full = self.n_pixels / width;
-        let tail_vectors = (self.n_pixels % width).div_ceil(self.tile.lanes);
+        let all = self.tile.vectors_for(width);
+        let tail = self.tile.vectors_for(self.n_pixels % width);
         kernel.for_tasks(|f, task| {
             let (image, tile) = f.div_rem_const(task, tiles);
             let at = TileAddresses {
@@ -198,20 +212,20 @@ impl ListConv {
                     .zip(buffers.residual)
                     .map(|(access, base)| access.tile(f, base, image, tile, width)),
             };
-            match (n_full, tail_vectors) {
-                (_, 0) => self.emit_tile(f, &buffers, at, self.tile.vectors),
-                (0, _) => self.emit_tile(f, &buffers, at, tail_vectors),
+            match (n_full, tail.len()) {
+                (_, 0) => self.emit_tile(f, &buffers, at, &all),
+                (0, _) => self.emit_tile(f, &buffers, at, &tail),
                 _ => {
                     let full = f.size(n_full);
                     let is_full = f.compare(CompareOp::Lt, tile, full);
                     f.if_else(
                         is_full,
                         |f| {
-                            self.emit_tile(f, &buffers, at, self.tile.vectors);
+                            self.emit_tile(f, &buffers, at, &all);
                             Vec::new()
                         },
                         |f| {
-                            self.emit_tile(f, &buffers, at, tail_vectors);
+                            self.emit_tile(f, &buffers, at, &tail);
                             Vec::new()
                         },
                     );
@@ -226,7 +240,7 @@ impl ListConv {
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
         at: TileAddresses,
-        vectors: usize,
+        vectors: &[PixelVector],
     ) {
         if self.is_block_outer() {
             f.for_range(self.n_blocks, |f, block| {
@@ -246,8 +260,8 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         at: TileAddresses,
-        vectors: usize,
-        body: &mut dyn FnMut(&mut FunctionBuilder, Group),
+        vectors: &[PixelVector],
+        body: &mut dyn FnMut(&mut FunctionBuilder, Group<'_>),
     ) {
         let rows = self.tile.rows;
         let n_full = self.rows_per_channel_group / rows;
@@ -313,7 +327,7 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
-        group: Group,
+        group: Group<'_>,
         block: Value,
     ) {
         let (zero, last) = (f.index(0), f.size(self.n_blocks - 1));
@@ -321,7 +335,7 @@ impl ListConv {
         let start = f.if_else(
             is_first,
             |f| self.initial(f, buffers, group),
-            |f| self.load_tile(f, group.y, self.y.channel, group),
+            |f| self.load_tile(f, group.y, &self.y, group),
         );
         let row = f.mul_const(block, self.n_groups());
         let list = f.add(row, group.list);
@@ -341,12 +355,11 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
-        group: Group,
+        group: Group<'_>,
         list: Value,
         x: Value,
         start: &[Value],
     ) -> Vec<Value> {
-        let lanes = self.tile.lanes;
         let (rows, vectors) = (group.rows, group.vectors);
         let at = f.ptr_offset(buffers.starts, list, 4);
         let first = f.load(MemoryType::U32, at, 0);
@@ -364,27 +377,28 @@ impl ListConv {
             let x = f.ptr_offset(x, index, self.index_unit);
             let mut next = Vec::with_capacity(carried.len());
             next.push(f.ptr_add_const(value_at, self.tile.rows * 4));
-            let weight = |f: &mut FunctionBuilder, row: usize| {
-                let value = f.load(MemoryType::F32, value_at, row * 4);
-                f.splat(value, lanes)
+            let weight =
+                |f: &mut FunctionBuilder, row: usize| f.load(MemoryType::F32, value_at, row * 4);
+            let activation = |f: &mut FunctionBuilder, v: &PixelVector| {
+                f.load_lanes(v.lanes, x, self.x.pixel(v.first))
             };
-            let activation =
-                |f: &mut FunctionBuilder, v: usize| f.load_lanes(lanes, x, v * lanes * 4);
-            if vectors <= rows {
-                let xs: Vec<Value> = (0..vectors).map(|v| activation(f, v)).collect();
+            if vectors.len() <= rows {
+                let xs: Vec<Value> = vectors.iter().map(|v| activation(f, v)).collect();
                 for row in 0..rows {
-                    let w = weight(f, row);
+                    let w = Splats::new(weight(f, row));
                     for (v, &x) in xs.iter().enumerate() {
-                        next.push(f.mul_add(w, x, sums[row * vectors + v]));
+                        let w = w.of(f, vectors[v].lanes);
+                        next.push(f.mul_add(w, x, sums[row * vectors.len() + v]));
                     }
                 }
             } else {
-                let ws: Vec<Value> = (0..rows).map(|row| weight(f, row)).collect();
+                let ws: Vec<Splats> = (0..rows).map(|row| Splats::new(weight(f, row))).collect();
                 let mut new = sums.to_vec();
-                for v in 0..vectors {
-                    let x = activation(f, v);
-                    for (row, &w) in ws.iter().enumerate() {
-                        let at = row * vectors + v;
+                for (v, vector) in vectors.iter().enumerate() {
+                    let x = activation(f, vector);
+                    for (row, w) in ws.iter().enumerate() {
+                        let at = row * vectors.len() + v;
+                        let w = w.of(f, vector.lanes);
                         new[at] = f.mul_add(w, x, sums[at]);
                     }
                 }
@@ -395,10 +409,15 @@ impl ListConv {
         sums[1..].to_vec()
     }
 
-    fn per_row(&self, f: &mut FunctionBuilder, table: Value, group: Group, row: usize) -> Value {
+    fn per_row(
+        &self,
+        f: &mut FunctionBuilder,
+        table: Value,
+        group: Group<'_>,
+        row: usize,
+    ) -> Value {
         let at = f.ptr_offset(table, group.list, self.tile.rows * 4);
-        let value = f.load(MemoryType::F32, at, row * 4);
-        f.splat(value, self.tile.lanes)
+        f.load(MemoryType::F32, at, row * 4)
     }
 
     /// Accumulators before the first entry: the bias, unless a scale comes before it.
@@ -406,18 +425,16 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
-        group: Group,
+        group: Group<'_>,
     ) -> Vec<Value> {
-        let mut sums = Vec::with_capacity(group.rows * group.vectors);
+        let mut sums = Vec::with_capacity(group.rows * group.vectors.len());
         for row in 0..group.rows {
             let start = match buffers.bias {
                 Some(bias) if !self.has_scale => self.per_row(f, bias, group, row),
-                _ => {
-                    let zero = f.f32(0.0);
-                    f.splat(zero, self.tile.lanes)
-                }
+                _ => f.f32(0.0),
             };
-            sums.extend(std::iter::repeat_n(start, group.vectors));
+            let start = Splats::new(start);
+            sums.extend(group.vectors.iter().map(|v| start.of(f, v.lanes)));
         }
         sums
     }
@@ -426,24 +443,31 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
-        group: Group,
+        group: Group<'_>,
         sums: &[Value],
     ) -> Vec<Value> {
         let mut results = sums.to_vec();
         if let Some(scale) = buffers.scale {
             for row in 0..group.rows {
-                let scale = self.per_row(f, scale, group, row);
-                let bias = buffers.bias.map(|bias| self.per_row(f, bias, group, row));
-                for result in &mut results[row * group.vectors..][..group.vectors] {
-                    *result = match bias {
-                        Some(bias) => f.mul_add(*result, scale, bias),
+                let scale = Splats::new(self.per_row(f, scale, group, row));
+                let bias = buffers
+                    .bias
+                    .map(|bias| Splats::new(self.per_row(f, bias, group, row)));
+                for (v, vector) in group.vectors.iter().enumerate() {
+                    let result = &mut results[row * group.vectors.len() + v];
+                    let scale = scale.of(f, vector.lanes);
+                    *result = match &bias {
+                        Some(bias) => {
+                            let bias = bias.of(f, vector.lanes);
+                            f.mul_add(*result, scale, bias)
+                        }
                         None => f.fmul(*result, scale),
                     };
                 }
             }
         }
-        if let (Some(access), Some(base)) = (self.residual, group.residual) {
-            let residual = self.load_tile(f, base, access.channel, group);
+        if let (Some(access), Some(base)) = (&self.residual, group.residual) {
+            let residual = self.load_tile(f, base, access, group);
             for (result, r) in results.iter_mut().zip(residual) {
                 *result = f.fadd(*result, r);
             }
@@ -460,24 +484,49 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         base: Value,
-        channel: usize,
-        group: Group,
+        access: &TileAccess,
+        group: Group<'_>,
     ) -> Vec<Value> {
-        let lanes = self.tile.lanes;
-        let mut tile = Vec::with_capacity(group.rows * group.vectors);
+        let mut tile = Vec::with_capacity(group.rows * group.vectors.len());
         for row in 0..group.rows {
-            for v in 0..group.vectors {
-                tile.push(f.load_lanes(lanes, base, row * channel + v * lanes * 4));
+            for v in group.vectors {
+                let offset = row * access.channel + access.pixel(v.first);
+                tile.push(f.load_lanes(v.lanes, base, offset));
             }
         }
         tile
     }
 
-    fn store(&self, f: &mut FunctionBuilder, group: Group, results: &[Value]) {
+    fn store(&self, f: &mut FunctionBuilder, group: Group<'_>, results: &[Value]) {
         for (at, &result) in results.iter().enumerate() {
-            let (row, v) = (at / group.vectors, at % group.vectors);
-            let offset = row * self.y.channel + v * self.tile.lanes * 4;
+            let (row, v) = (at / group.vectors.len(), at % group.vectors.len());
+            let offset = row * self.y.channel + self.y.pixel(group.vectors[v].first);
             f.store_lanes(result, group.y, offset);
         }
+    }
+}
+
+/// A scalar in all lanes of vectors of several lengths, each made once.
+struct Splats {
+    scalar: Value,
+    made: RefCell<Vec<(usize, Value)>>,
+}
+
+impl Splats {
+    fn new(scalar: Value) -> Self {
+        Self {
+            scalar,
+            made: RefCell::default(),
+        }
+    }
+
+    fn of(&self, f: &mut FunctionBuilder, lanes: usize) -> Value {
+        let mut made = self.made.borrow_mut();
+        if let Some(&(_, splat)) = made.iter().find(|(l, _)| *l == lanes) {
+            return splat;
+        }
+        let splat = f.splat(self.scalar, lanes);
+        made.push((lanes, splat));
+        splat
     }
 }

@@ -13,6 +13,7 @@
 
 use super::KernelBuilder;
 use super::math::emit_unary;
+use super::tiles::SHORTEST_VECTOR;
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
 use condensec_ir::ops::UnaryKind;
 
@@ -57,10 +58,13 @@ impl ListGemv {
 
     /// Lanes that a group's rows fill.
     fn width(&self) -> usize {
-        if self.rows.is_multiple_of(self.lanes) {
-            self.lanes
-        } else {
-            1
+        let mut width = self.lanes;
+        while width > SHORTEST_VECTOR && !self.rows.is_multiple_of(width) {
+            width /= 2;
+        }
+        match self.rows.is_multiple_of(width) {
+            true => width,
+            false => 1,
         }
     }
 

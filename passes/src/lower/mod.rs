@@ -22,6 +22,7 @@ mod reduce;
 mod relayout;
 mod resize;
 mod softmax;
+mod strip_width;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -30,7 +31,8 @@ mod view;
 mod zero_borders;
 
 pub use kernel_builder::{KernelBuilder, StepArgument};
-pub use tiles::{ListTile, strip_width};
+pub use strip_width::strip_width;
+pub use tiles::ListTile;
 
 use condensec_ir::kernel::{Data, DataId, Port, Program, Section, Step, Symbol, verify_function};
 use condensec_ir::target_info::TargetInfo;
