@@ -3,7 +3,8 @@
 mod support;
 
 use condensec_ir::kernel::{
-    CompareOp, DataId, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Symbol, Value,
+    CompareOp, DataId, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Symbol,
+    Value,
 };
 use support::agreement::{Agreement, FLOATS, INTEGERS, check, integers, load_float, program};
 
@@ -102,6 +103,36 @@ fn float_vectors() {
         let constant = f.f32_like(x, -0.0);
         let splat = f.splat(constant, 4);
         out.vector(f, splat);
+    });
+    check(&program, &[&FLOATS], Agreement::Exact);
+}
+
+#[test]
+fn lanes_of_pairs() {
+    let program = program("lanes_of_pairs", vec![], |f, x, out| {
+        let a = f.load_lanes(4, x, 0);
+        for (a, b) in [(a, 4), (a, 0), (a, 1)] {
+            let b = f.load_lanes(4, x, 4 * b);
+            let mut halves = Vec::new();
+            for parity in [Parity::Even, Parity::Odd] {
+                let value = f.deinterleave(parity, a, b);
+                out.vector(f, value);
+                halves.push(value);
+            }
+            for half in [Half::Low, Half::High] {
+                let value = f.interleave(half, a, b);
+                out.vector(f, value);
+                let back = f.interleave(half, halves[0], halves[1]);
+                out.vector(f, back);
+            }
+        }
+        // The pattern of weights that differ between even and odd pixels.
+        let [even, odd] = [2, 6].map(|at| {
+            let scalar = load_float(f, x, at);
+            f.splat(scalar, 4)
+        });
+        let value = f.interleave(Half::Low, even, odd);
+        out.vector(f, value);
     });
     check(&program, &[&FLOATS], Agreement::Exact);
 }

@@ -8,7 +8,8 @@
 use super::function::{Translator, memory_flags};
 use super::signature::LANES;
 use condensec_ir::kernel::{
-    CompareOp, Expr, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type, Value,
+    CompareOp, Expr, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Type,
+    Value,
 };
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{self, Endianness, InstBuilder, MemFlagsData, types};
@@ -68,6 +69,22 @@ pub(super) fn translate(t: &mut Translator<'_>, result: Value, expr: Expr) -> ir
         Expr::Extract(vector, lane) => {
             let vector = t.get(vector);
             t.builder.ins().extractlane(vector, lane)
+        }
+        Expr::Deinterleave { a, b, parity } => {
+            let words = match parity {
+                Parity::Even => [0, 2, 4, 6],
+                Parity::Odd => [1, 3, 5, 7],
+            };
+            let [a, b] = [a, b].map(|v| t.get(v));
+            shuffle_words(t, a, b, words)
+        }
+        Expr::Interleave { a, b, half } => {
+            let words = match half {
+                Half::Low => [0, 4, 1, 5],
+                Half::High => [2, 6, 3, 7],
+            };
+            let [a, b] = [a, b].map(|v| t.get(v));
+            shuffle_words(t, a, b, words)
         }
         Expr::PtrAdd(base, bytes) => {
             let [base, bytes] = [base, bytes].map(|v| t.get(v));
@@ -138,11 +155,19 @@ pub(super) fn load_packed(t: &mut Translator<'_>, result: Value, expr: Expr) {
 /// One lane in all lanes. As a byte shuffle it is `pshufd` on x86 and part of the multiply-add on
 /// aarch64; a splat of an extracted scalar would go through a scalar register.
 fn splat_lane(t: &mut Translator<'_>, vector: ir::Value, lane: u8) -> ir::Value {
-    let ty = t.builder.func.dfg.value_type(vector);
-    let mask: Vec<u8> = (0..16).map(|byte| 4 * lane + byte % 4).collect();
+    shuffle_words(t, vector, vector, [lane; 4])
+}
+
+/// Four of the eight 32-bit lanes of `a` followed by `b`. Cranelift knows the byte shuffles that are
+/// one instruction: `shufps`, `unpcklps`, `pshufd`, `uzp1`, `zip1`, ..
+fn shuffle_words(t: &mut Translator<'_>, a: ir::Value, b: ir::Value, words: [u8; 4]) -> ir::Value {
+    let ty = t.builder.func.dfg.value_type(a);
+    let mask: Vec<u8> = (0..16)
+        .map(|byte| 4 * words[byte / 4] + byte as u8 % 4)
+        .collect();
     let mask = t.builder.func.dfg.immediates.push(mask.into());
-    let bytes = bitcast(t, vector, types::I8X16);
-    let bytes = t.builder.ins().shuffle(bytes, bytes, mask);
+    let [a, b] = [a, b].map(|v| bitcast(t, v, types::I8X16));
+    let bytes = t.builder.ins().shuffle(a, b, mask);
     bitcast(t, bytes, ty)
 }
 

@@ -28,6 +28,16 @@ pub(super) fn replace_operands(expr: Expr, mut f: impl FnMut(Value) -> Value) ->
         },
         Expr::Splat(a, lanes) => Expr::Splat(f(a), lanes),
         Expr::Extract(a, lane) => Expr::Extract(f(a), lane),
+        Expr::Deinterleave { a, b, parity } => Expr::Deinterleave {
+            a: f(a),
+            b: f(b),
+            parity,
+        },
+        Expr::Interleave { a, b, half } => Expr::Interleave {
+            a: f(a),
+            b: f(b),
+            half,
+        },
         Expr::PtrAdd(a, b) => Expr::PtrAdd(f(a), f(b)),
         Expr::PtrToIndex(a) => Expr::PtrToIndex(f(a)),
         Expr::IndexToI32(a) => Expr::IndexToI32(f(a)),

@@ -267,6 +267,8 @@ fn key(expr: Expr) -> Key {
         Expr::FloatUnary(op, a) => vec![op as u64, value(a)],
         Expr::Compare(op, a, b) => vec![op as u64, value(a), value(b)],
         Expr::Splat(a, n) | Expr::Extract(a, n) => vec![value(a), u64::from(n)],
+        Expr::Deinterleave { a, b, parity } => vec![value(a), value(b), parity as u64],
+        Expr::Interleave { a, b, half } => vec![value(a), value(b), half as u64],
         other => operands(other).into_iter().map(value).collect(),
     };
     (std::mem::discriminant(&expr), parts)

@@ -20,7 +20,9 @@
 
 use super::function::{Block, Callee, Carried, Expr, Function, Statement, Value};
 use super::symbol::Symbol;
-use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
+use super::types::{
+    CompareOp, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Type,
+};
 
 /// See the module.
 pub struct FunctionBuilder {
@@ -229,6 +231,24 @@ impl FunctionBuilder {
             _ => Type::F32,
         };
         self.define(ty, Expr::Extract(vector, lane as u8))
+    }
+
+    /// Every other lane of `a` followed by `b`; of two scalars, the first or the second.
+    pub fn deinterleave(&mut self, parity: Parity, a: Value, b: Value) -> Value {
+        match (self.type_of(a), parity) {
+            (Type::F32, Parity::Even) => a,
+            (Type::F32, Parity::Odd) => b,
+            (ty, _) => self.define(ty, Expr::Deinterleave { a, b, parity }),
+        }
+    }
+
+    /// Lanes of the halves of `a` and `b` by turns; of two scalars, the first or the second.
+    pub fn interleave(&mut self, half: Half, a: Value, b: Value) -> Value {
+        match (self.type_of(a), half) {
+            (Type::F32, Half::Low) => a,
+            (Type::F32, Half::High) => b,
+            (ty, _) => self.define(ty, Expr::Interleave { a, b, half }),
+        }
     }
 
     /// `base + bytes`.

@@ -7,7 +7,9 @@
 use super::function::{Callee, Expr, Function, Statement, Value};
 use super::program::{Argument, Program};
 use super::symbol::Symbol;
-use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
+use super::types::{
+    CompareOp, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Type,
+};
 use crate::tensor::LevelId;
 use thiserror::Error;
 
@@ -427,6 +429,20 @@ impl<'a> Machine<'a> {
                 Cell::IntVector(x) => Cell::Int(u64::from(x[lane as usize])),
                 other => other,
             },
+            Expr::Deinterleave { a, b, parity } => {
+                let first = match parity {
+                    Parity::Even => 0,
+                    Parity::Odd => 1,
+                };
+                frame.shuffle(a, b, |_, lane| 2 * lane + first)
+            }
+            Expr::Interleave { a, b, half } => frame.shuffle(a, b, |lanes, lane| {
+                let first = match half {
+                    Half::Low => 0,
+                    Half::High => lanes / 2,
+                };
+                first + lane / 2 + lanes * (lane % 2)
+            }),
             Expr::PtrAdd(base, bytes) => Cell::Int(frame.int(base).wrapping_add(frame.int(bytes))),
             Expr::PtrToIndex(v) | Expr::I32ToIndex(v) => frame.get(v),
             Expr::IndexToI32(v) => Cell::Int(frame.int(v) & 0xffff_ffff),
@@ -497,6 +513,22 @@ impl Frame<'_> {
             _ => Cell::Float(f(operands.map(|v| self.float(v)))),
         }
     }
+
+    /// A vector whose lane `i` is lane `place(lanes, i)` of `a` followed by `b`.
+    fn shuffle(&self, a: Value, b: Value, place: impl Fn(usize, usize) -> usize) -> Cell {
+        match (self.function.type_of(a), self.get(a), self.get(b)) {
+            (Type::Vector(lanes), Cell::Vector(x), Cell::Vector(y)) => {
+                let lanes = usize::from(lanes);
+                let mut result = [0.0; 16];
+                for (lane, value) in result[..lanes].iter_mut().enumerate() {
+                    let at = place(lanes, lane);
+                    *value = if at < lanes { x[at] } else { y[at - lanes] };
+                }
+                Cell::Vector(result)
+            }
+            (ty, ..) => unreachable!("verified: {a} and {b} are vectors, not {ty}"),
+        }
+    }
 }
 
 fn int_binary(op: IntBinaryOp, a: u64, b: u64, bits: u32) -> u64 {
@@ -553,3 +585,6 @@ fn libm_call(name: &str, arguments: &[f32]) -> f32 {
         _ => unreachable!("{name} is not among the libm functions that kernels may call"),
     }
 }
+
+#[cfg(test)]
+mod tests;

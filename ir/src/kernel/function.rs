@@ -1,7 +1,9 @@
 //! A function of the kernel IR.
 
 use super::symbol::Symbol;
-use super::types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
+use super::types::{
+    CompareOp, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Type,
+};
 use std::fmt;
 
 /// An SSA value, local to its function.
@@ -44,6 +46,19 @@ pub enum Expr {
     Splat(Value, u8),
     /// One lane of a vector.
     Extract(Value, u8),
+    /// Every other lane of `a` followed by `b`, two f32 vectors of one type; so is the result.
+    ///
+    /// With 4 lanes, `Even` is `[a0, a2, b0, b2]` and `Odd` is `[a1, a3, b1, b3]`. `a` and `b` loaded
+    /// from neighbouring places give a load with a stride of two elements. One instruction on
+    /// NEON (`uzp1`, `uzp2`), SSE (`shufps`) and AVX-512 (`vpermt2ps`), two on AVX2 (`vshufps`,
+    /// `vpermpd`); in LLVM a `shufflevector` with the mask `0, 2, ..` or `1, 3, ..`.
+    Deinterleave { a: Value, b: Value, parity: Parity },
+    /// Lanes of `a` and `b`, two f32 vectors of one type, by turns; the result has that type too.
+    ///
+    /// With 4 lanes, `Low` is `[a0, b0, a1, b1]` and `High` is `[a2, b2, a3, b3]`: the inverse of
+    /// [`Expr::Deinterleave`]. `zip1` and `zip2` on NEON, `unpcklps` and `unpckhps` on SSE; in LLVM
+    /// a `shufflevector` with the mask `0, n, 1, n + 1, ..` or `n / 2, n + n / 2, ..`.
+    Interleave { a: Value, b: Value, half: Half },
     /// Address plus a number of bytes (may be negative).
     PtrAdd(Value, Value),
     /// Address as a number.

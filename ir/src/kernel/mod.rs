@@ -26,5 +26,7 @@ pub use program::{
 };
 pub use symbol::{DataId, FunctionId, Symbol};
 pub use text::print_function;
-pub use types::{CompareOp, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Type};
+pub use types::{
+    CompareOp, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Type,
+};
 pub use verify::verify_function;

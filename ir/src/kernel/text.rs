@@ -158,6 +158,8 @@ fn print_expr(expr: Expr) -> String {
         Expr::Select { condition, a, b } => format!("select {condition}, {a}, {b}"),
         Expr::Splat(v, _) => format!("splat {v}"),
         Expr::Extract(v, lane) => format!("extract {v}[{lane}]"),
+        Expr::Deinterleave { a, b, parity } => format!("{}_lanes {a}, {b}", word(parity)),
+        Expr::Interleave { a, b, half } => format!("interleave_{} {a}, {b}", word(half)),
         Expr::PtrAdd(base, bytes) => format!("ptr_add {base}, {bytes}"),
         Expr::PtrToIndex(v) => format!("ptr_to_index {v}"),
         Expr::IndexToI32(v) => format!("truncate {v}"),

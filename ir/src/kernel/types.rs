@@ -132,6 +132,24 @@ pub enum CompareOp {
     Ne,
 }
 
+/// Every other lane of two vectors taken as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Parity {
+    /// Lanes 0, 2, 4, ..
+    Even,
+    /// Lanes 1, 3, 5, ..
+    Odd,
+}
+
+/// One half of the lanes of a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// The first lanes.
+    Low,
+    /// The last lanes.
+    High,
+}
+
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -279,6 +279,12 @@ impl Verifier<'_> {
                     _ => mismatch(vector),
                 }
             }
+            Expr::Deinterleave { a, b, .. } | Expr::Interleave { a, b, .. } => {
+                match self.same(a, b)? {
+                    ty @ Type::Vector(_) => Ok(ty),
+                    _ => mismatch(a),
+                }
+            }
             Expr::PtrAdd(base, bytes) => {
                 self.expect(bytes, Type::Index)?;
                 self.address(base, Type::Ptr)
