@@ -2,7 +2,7 @@
 //! compiled code agree at every level, and the passes change no result.
 
 use ::condensec::engine::Engine;
-use condensec_backends::{LibraryOptions, build_library, find_backend, targets};
+use condensec_backends::{BACKENDS, Backend, LibraryOptions, build_library, targets};
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::kernel::Machine;
 use condensec_ir::target_info::TargetInfo;
@@ -22,7 +22,8 @@ fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
         has_fma: true,
         pointer_bytes: 8,
         l1_bytes: 1024,
-        l2_bytes: 512 * 1024,
+        // Small caches, so that small networks have several blocks, parts and prefetches.
+        l2_bytes: 1024,
     }
 }
 
@@ -61,14 +62,13 @@ fn check_kernels(network: &Network, target: &TargetInfo) {
     }
 }
 
-/// Compiles for this machine and runs in this process.
-fn check_compiled(network: &Network) {
+/// Compiles for this machine with `backend` and runs in this process.
+fn check_compiled(network: &Network, backend: &dyn Backend) {
     let Some(mut graph) = network.build() else {
         return;
     };
     let original = graph.clone();
     let target = targets::resolve("host", None, &[] as &[&str]).expect("this machine is a target");
-    let backend = find_backend(None).expect("there is a back end");
     let info = backend.target_info(&target);
     for pass in PIPELINE {
         (pass.run)(&mut graph, &info);
@@ -81,17 +81,20 @@ fn check_compiled(network: &Network) {
     for level in (0..original.n_levels).rev() {
         engine.set_level(level as usize).expect("the level exists");
         let found = engine.run(&[&input]).expect("the run succeeds");
-        assert_close("compiled", &evaluate(&original, network, level), &found);
+        let what = format!("compiled by {}", backend.name());
+        assert_close(&what, &evaluate(&original, network, level), &found);
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The code that users get, on this machine.
+    /// The code that users get, on this machine, from every back end of this build.
     #[test]
     fn compiled_code_equals_the_interpreter(network in network()) {
-        check_compiled(&network);
+        for backend in BACKENDS {
+            check_compiled(&network, *backend);
+        }
     }
 }
 
@@ -108,6 +111,12 @@ proptest! {
     #[test]
     fn kernels_of_avx2_equal_the_interpreter(network in network()) {
         check_kernels(&network, &target(8, 16));
+    }
+
+    /// 16 lanes, 32 registers: AVX-512.
+    #[test]
+    fn kernels_of_avx512_equal_the_interpreter(network in network()) {
+        check_kernels(&network, &target(16, 32));
     }
 
     /// 4 lanes, 32 registers: AArch64.

@@ -297,8 +297,10 @@ impl Builder {
             rows => {
                 let n_levels = self.graph.n_levels as usize;
                 let grid = shape[0].div_ceil(rows) * columns;
+                // Every other weight is whole at the top level.
+                let n_values = n_levels + self.random.below(2);
                 let grid: Vec<u8> = (0..grid)
-                    .map(|_| self.random.below(n_levels + 1) as u8)
+                    .map(|_| self.random.below(n_values) as u8)
                     .collect();
                 let values: Vec<u8> = (0..n)
                     .map(|at| grid[at / columns / rows * columns + at % columns])

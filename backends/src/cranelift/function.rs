@@ -169,6 +169,8 @@ impl Translator<'_> {
             } => {
                 self.store(MemoryType::I32, *value, *base, *offset);
             }
+            // Cranelift has no instruction for it.
+            Statement::Prefetch { .. } => {}
             Statement::For {
                 induction,
                 low,

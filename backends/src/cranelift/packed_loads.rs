@@ -50,6 +50,7 @@ fn limit_to_splats(block: &[Statement], only_splatted: &mut [bool]) {
             Statement::Store { value, base, .. } | Statement::AtomicStore { value, base, .. } => {
                 used(&[*value, *base]);
             }
+            Statement::Prefetch { address } => used(&[*address]),
             Statement::For { carried, .. } => {
                 for c in carried {
                     used(&[c.initial, c.next]);
@@ -109,6 +110,7 @@ fn find(block: &[Statement], only_splatted: &[bool], packed: &mut PackedLoads) {
                 find(then, only_splatted, packed);
                 find(otherwise, only_splatted, packed);
             }
+            Statement::Prefetch { .. } => {}
             Statement::Store { .. } | Statement::AtomicStore { .. } | Statement::Call { .. } => {
                 group(&mut loads, packed);
             }

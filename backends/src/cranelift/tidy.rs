@@ -87,7 +87,9 @@ fn hoist(block: &mut Block, depths: &mut Vec<Option<u32>>, depth: u32) {
                     depths[value.0 as usize] = Some(depth);
                 }
             }
-            Statement::Store { .. } | Statement::AtomicStore { .. } => {}
+            Statement::Store { .. }
+            | Statement::AtomicStore { .. }
+            | Statement::Prefetch { .. } => {}
         }
         result.append(&mut invariant);
         result.push(statement);
@@ -182,6 +184,9 @@ impl Numbering {
                 value: self.get(value),
                 base: self.get(base),
                 offset,
+            },
+            Statement::Prefetch { address } => Statement::Prefetch {
+                address: self.get(address),
             },
             Statement::For {
                 induction,

@@ -8,7 +8,8 @@
 use super::builder::{Handle, vector};
 use super::function::Translator;
 use condensec_ir::kernel::{
-    CompareOp, Expr, FloatBinaryOp, FloatUnaryOp, IntBinaryOp, MemoryType, Symbol, Type, Value,
+    CompareOp, Expr, FloatBinaryOp, FloatUnaryOp, Half, IntBinaryOp, MemoryType, Parity, Symbol,
+    Type, Value,
 };
 use melior::ir::attribute::{FloatAttribute, IntegerAttribute};
 use melior::ir::{Attribute, Type as MlirType, ValueLike};
@@ -92,6 +93,23 @@ impl<'c> Translator<'_, 'c> {
                 self.builder
                     .value("vector.extract", &[from], ty, &attributes)
             }
+            Expr::Deinterleave { a, b, parity } => {
+                let first = match parity {
+                    Parity::Even => 0,
+                    Parity::Odd => 1,
+                };
+                let lanes = self.lanes(a);
+                self.shuffle(a, b, ty, (0..lanes).map(|lane| 2 * lane + first))
+            }
+            Expr::Interleave { a, b, half } => {
+                let lanes = self.lanes(a);
+                let first = match half {
+                    Half::Low => 0,
+                    Half::High => lanes / 2,
+                };
+                let of = |lane: u32| first + lane / 2 + lane % 2 * lanes;
+                self.shuffle(a, b, ty, (0..lanes).map(of))
+            }
             Expr::PtrAdd(base, bytes) => {
                 let operands = [base, bytes].map(|v| self.get(v));
                 self.element_pointer(&operands, DYNAMIC)
@@ -119,6 +137,38 @@ impl<'c> Translator<'_, 'c> {
     fn pure(&mut self, name: &str, operands: &[Value], ty: MlirType<'c>) -> Handle<'c> {
         let operands: Vec<_> = operands.iter().map(|&v| self.get(v)).collect();
         self.builder.value(name, &operands, ty, &[])
+    }
+
+    fn lanes(&self, vector: Value) -> u32 {
+        match self.function.type_of(vector) {
+            Type::Vector(lanes) | Type::IntVector(lanes) => u32::from(lanes),
+            ty => unreachable!("verified: {ty} is no vector"),
+        }
+    }
+
+    /// Lanes of `a` and `b`, one after the other, in the order of `mask`.
+    fn shuffle(
+        &mut self,
+        a: Value,
+        b: Value,
+        ty: MlirType<'c>,
+        mask: impl Iterator<Item = u32>,
+    ) -> Handle<'c> {
+        let mask: Vec<String> = mask.map(|lane| lane.to_string()).collect();
+        let mask = format!("array<i64: {}>", mask.join(", "));
+        let attributes = [("mask", self.builder.attribute(&mask))];
+        let operands = [a, b].map(|v| self.get(v));
+        self.builder
+            .value("vector.shuffle", &operands, ty, &attributes)
+    }
+
+    /// For reading, into all caches.
+    pub(super) fn prefetch(&mut self, address: Value) {
+        let attributes = [("rw", "0 : i32"), ("hint", "3 : i32"), ("cache", "1 : i32")]
+            .map(|(name, value)| (name, self.builder.attribute(value)));
+        let address = self.get(address);
+        self.builder
+            .effect("llvm.intr.prefetch", &[address], &attributes);
     }
 
     pub(super) fn constant_int(&self, ty: MlirType<'c>, value: i64) -> Handle<'c> {

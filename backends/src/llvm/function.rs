@@ -175,6 +175,7 @@ impl<'c> Translator<'_, 'c> {
                 base,
                 offset,
             } => self.atomic_store(*value, *base, *offset),
+            Statement::Prefetch { address } => self.prefetch(*address),
             Statement::For {
                 induction,
                 low,

@@ -169,6 +169,7 @@ fn libm_calls(functions: &[Function]) -> BTreeMap<&'static str, usize> {
                 Statement::Let { .. }
                 | Statement::Store { .. }
                 | Statement::AtomicStore { .. }
+                | Statement::Prefetch { .. }
                 | Statement::Call { .. } => {}
             }
         }

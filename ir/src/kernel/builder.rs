@@ -369,6 +369,11 @@ impl FunctionBuilder {
         });
     }
 
+    /// Asks the caches for the line at `address`.
+    pub fn prefetch(&mut self, address: Value) {
+        self.push(Statement::Prefetch { address });
+    }
+
     /// Address of a function or of data.
     pub fn address(&mut self, symbol: Symbol) -> Value {
         self.define(Type::Ptr, Expr::Address(symbol))

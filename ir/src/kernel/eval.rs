@@ -209,6 +209,7 @@ impl<'a> Machine<'a> {
                     let address = frame.address(*base, *offset);
                     self.store(frame, MemoryType::I32, *value, address)?;
                 }
+                Statement::Prefetch { .. } => {}
                 Statement::For {
                     induction,
                     low,

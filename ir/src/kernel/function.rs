@@ -126,6 +126,8 @@ pub enum Statement {
         base: Value,
         offset: i32,
     },
+    /// Asks the caches for the line at `address`; any address is allowed, nothing else happens.
+    Prefetch { address: Value },
     /// `for induction in (low..high).step_by(step)`; unsigned, `low > high` runs nothing.
     For {
         induction: Value,

@@ -66,6 +66,7 @@ fn print_block(out: &mut String, function: &Function, block: &Block, depth: usiz
             } => {
                 writeln!(out, "atomic_store i32 {value}, {base} + {offset}")
             }
+            Statement::Prefetch { address } => writeln!(out, "prefetch {address}"),
             Statement::For {
                 induction,
                 low,

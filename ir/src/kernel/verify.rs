@@ -114,6 +114,7 @@ impl Verifier<'_> {
                 self.expect(*base, Type::Ptr)?;
                 self.expect(*value, Type::I32)
             }
+            Statement::Prefetch { address } => self.expect(*address, Type::Ptr),
             Statement::For {
                 induction,
                 low,

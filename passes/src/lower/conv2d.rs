@@ -1,14 +1,16 @@
 //! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
 
 use super::cost::ListCost;
-use super::list_conv::{ListConv, ListConvBuffers, TileAccess, WithPadding};
+use super::list_conv::{EntryOrder, LISTS_AHEAD, ListConv, ListConvBuffers, Variant};
+use super::tile_access::{TileAccess, WithPadding};
 use super::tiles::ListTile;
 use super::{KernelBuilder, Lowering, summary};
 use condensec_ir::kernel::Symbol;
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::Conv2d;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
-use condensec_ir::{Graph, NodeId, TensorId};
+use condensec_ir::target_info::TargetInfo;
+use condensec_ir::{Graph, LevelId, NodeId, TensorId};
 
 /// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
 /// to 2 times the speed per value of single rows.
@@ -73,6 +75,20 @@ impl Taps {
         channel * self.channel + self.taps[tap]
     }
 
+    /// Bytes of a channel that a tile of `width` pixels reads.
+    fn bytes_per_channel(&self, width: usize) -> usize {
+        let mut taps = self.taps.clone();
+        taps.sort_unstable();
+        let mut bytes = 0;
+        let mut end = 0;
+        for tap in taps {
+            let tap_end = tap + width * 4;
+            bytes += tap_end - tap.max(end).min(tap_end);
+            end = tap_end.max(end);
+        }
+        bytes
+    }
+
     /// The largest power of two up to 8 that divides all offsets: a u16 index then reaches 512 KiB
     /// and the multiplication is free in x86 addressing.
     fn unit(&self) -> usize {
@@ -98,10 +114,11 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
             x.layout.pitch(&x.shape)
         ));
     }
+    let n_pixels = (oh - 1) * pitch + ow;
     let taps = Taps::new(conv, &x.layout, [kh, kw])?;
     let rows = list_rows(graph, conv.weight, conv.groups);
     let tile = ListTile::choose(lowering.target, rows);
-    let block_channels = block_channels(lowering, &taps, tile, channels)?;
+    let block_channels = block_channels(lowering, &taps, tile, channels, n_pixels)?;
     let shape = ListShape {
         rows,
         channel_groups: conv.groups,
@@ -124,7 +141,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let spec = ListConv {
         tile,
         n_images: node.shape[0],
-        n_pixels: (oh - 1) * pitch + ow,
+        n_pixels,
         x: TileAccess::new(&x.layout, &x.shape, WithPadding::Yes)?,
         y: TileAccess::new(&node.layout, &node.shape, WithPadding::No)?,
         residual,
@@ -136,17 +153,31 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         index_unit: taps.unit(),
         has_scale: conv.scale.is_some(),
         activation: conv.activation,
+        groups_per_task: usize::MAX,
+        order: EntryOrder::Stored,
+        prefetches: false,
     };
     let n_taps = kh * kw;
-    let index = |&column: &u32| {
-        let (channel, tap) = (column as usize / n_taps, column as usize % n_taps);
+    let index = |column: usize| {
+        let (channel, tap) = (column / n_taps, column % n_taps);
         (taps.offset(channel, tap) / taps.unit()) as u16
     };
-    let indices: Vec<u16> = lists.columns.iter().map(index).collect();
+    let variants: Vec<Variant> = (0..graph.n_levels)
+        .map(|level| Variant::choose(lowering.target, &spec, &lists, LevelId(level)))
+        .collect();
+    let indices: Vec<u16> = lists.columns.iter().map(|&c| index(c as usize)).collect();
     let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
     let values = lowering.add_weights(&lists.values);
     let indices = lowering.add_indices(&indices);
-    let starts = lowering.add_u32_table(&lists.starts);
+    let by_column = variants.contains(&Variant::ByColumn).then(|| {
+        let columns: Vec<u16> = (0..block_channels * n_taps).map(index).collect();
+        let places = lists.places(Variant::COLUMN_ROWS);
+        (
+            lowering.add_indices(&columns),
+            lowering.add_indices(&places),
+        )
+    });
+    let starts = lowering.add_u32_table(&with_lists_ahead(&lists.starts));
     let lengths = add_lengths(lowering, &lists)?;
     let scale = conv
         .scale
@@ -155,33 +186,90 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .bias
         .map(|bias| lowering.add_parameter(bias, per_group));
 
-    let name = format!("conv2d_lists_{}x{}", tile.rows, tile.width());
-    let mut kernel = KernelBuilder::new(&name, lowering);
-    let buffers = ListConvBuffers {
-        x: kernel.buffer(lowering, operands[0]),
-        y: kernel.buffer(lowering, id),
-        residual: conv.residual.then(|| kernel.buffer(lowering, operands[1])),
-        values: kernel.data(values),
-        indices: kernel.data(indices),
-        starts: kernel.data(starts),
-        lengths: kernel.level_data(lengths),
-        scale: scale.map(|symbols| kernel.level_data(symbols)),
-        bias: bias.map(|symbols| kernel.level_data(symbols)),
-    };
-    spec.emit(&mut kernel, buffers);
-    let n_tasks = spec.n_tasks();
-    let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
-    let cost = ListCost::conv(tile, n_tasks, lists.n_groups * lists.n_blocks);
+    let mut distinct = variants.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let mut kernels = Vec::new();
+    let mut costs = Vec::new();
+    for variant in &distinct {
+        let mut spec = variant.apply(lowering.target, &spec);
+        spec.groups_per_task =
+            groups_per_task(lowering.target, &spec, &lists, x.layout.n_elems(&x.shape));
+        let (columns, places) = match variant {
+            Variant::Plain | Variant::Prefetching => (indices, None),
+            Variant::ByColumn => {
+                let (columns, places) = by_column.expect("made for this variant");
+                (columns, Some(places))
+            }
+        };
+        let name = variant.kernel_name(spec.tile);
+        let mut kernel = KernelBuilder::new(&name, lowering);
+        let buffers = ListConvBuffers {
+            x: kernel.buffer(lowering, operands[0]),
+            y: kernel.buffer(lowering, id),
+            residual: conv.residual.then(|| kernel.buffer(lowering, operands[1])),
+            values: kernel.data(values),
+            indices: kernel.data(columns),
+            starts: kernel.data(starts),
+            lengths: kernel.level_data(lengths.clone()),
+            places: places.map(|places| kernel.data(places)),
+            scale: scale.clone().map(|symbols| kernel.level_data(symbols)),
+            bias: bias.clone().map(|symbols| kernel.level_data(symbols)),
+        };
+        spec.emit(&mut kernel, buffers);
+        let n_lists = lists.n_groups * lists.n_blocks * rows / spec.tile.rows;
+        costs.push(ListCost::conv(
+            spec.tile,
+            spec.n_images * spec.tiles_per_image(),
+            n_lists,
+        ));
+        kernels.push((kernel, spec.n_tasks()));
+    }
+    let choices: Vec<usize> = variants
+        .iter()
+        .map(|variant| distinct.binary_search(variant).expect("all are there"))
+        .collect();
+    let names = lowering.add_step_by_level(id, kernels, &choices);
+    let kernels: Vec<(ListCost, String)> = choices
+        .iter()
+        .map(|&choice| costs[choice])
+        .zip(names)
+        .collect();
     summary::add_layer(
         lowering,
         id,
         conv.weight,
         &lists,
         node.shape[0] * oh * ow,
-        cost,
-        &kernel,
+        &kernels,
     );
     Ok(())
+}
+
+/// Groups of rows per task. Few, if the layer has few tiles: threads need tasks, and the weights of
+/// a task should stay in the cache while all tiles use them, as long as the input stays there too.
+fn groups_per_task(
+    target: &TargetInfo,
+    spec: &ListConv,
+    lists: &PrefixLists,
+    x_elems: usize,
+) -> usize {
+    /// Tasks that keep a few threads busy to the end.
+    const MANY_TASKS: usize = 16;
+    let n_groups = spec.rows_per_channel_group / spec.tile.rows;
+    let has_tail = !spec.rows_per_channel_group.is_multiple_of(spec.tile.rows);
+    if spec.channel_groups > 1 || has_tail {
+        return spec.rows_per_channel_group;
+    }
+    let tiles = spec.n_images * spec.tiles_per_image();
+    let weight_bytes = lists.n_entries() * (lists.rows * 4 + 2);
+    let x_fits = x_elems / spec.n_images * 4 <= target.l2_bytes;
+    let parts_by_cache = match spec.tiles_per_image() > 1 && x_fits {
+        true => weight_bytes.div_ceil(target.l2_bytes / 4),
+        false => 1,
+    };
+    let n_parts = parts_by_cache.max(MANY_TASKS.div_ceil(tiles));
+    n_groups.div_ceil(n_parts).max(1)
 }
 
 /// Channels per block: as many as a u16 index reaches, and, for single rows, as many as fit the L1
@@ -191,6 +279,7 @@ fn block_channels(
     taps: &Taps,
     tile: ListTile,
     channels: usize,
+    n_pixels: usize,
 ) -> Result<usize, String> {
     let reach = usize::from(u16::MAX) * taps.unit();
     let last_tap = taps.taps.iter().copied().max().unwrap_or(0);
@@ -202,12 +291,19 @@ fn block_channels(
     let by_reach = (reach - last_tap) / taps.channel + 1;
     // 7/8 of the cache, as measured best for K-blocks of 28 KiB in 32 KiB.
     let by_cache = match tile.rows {
-        1 if taps.taps.len() == 1 => lowering.target.l1_bytes * 7 / 8 / (tile.width() * 4),
+        1 => lowering.target.l1_bytes * 7 / 8 / taps.bytes_per_channel(tile.width().min(n_pixels)),
         _ => usize::MAX,
     };
     // List lengths are stored as u16.
     let by_length = usize::from(u16::MAX) / taps.taps.len();
     Ok(by_reach.min(by_cache).min(by_length).min(channels).max(1))
+}
+
+/// `table` with room behind it for kernels that look ahead; they find empty lists there.
+fn with_lists_ahead<T: Copy + Default>(table: &[T]) -> Vec<T> {
+    let mut table = table.to_vec();
+    table.resize(table.len() + LISTS_AHEAD, T::default());
+    table
 }
 
 /// Lengths as one table per level.
@@ -223,7 +319,7 @@ pub(super) fn add_lengths(
         }
         let lengths: Result<Vec<u16>, _> = lengths.iter().map(|&n| u16::try_from(n)).collect();
         let lengths = lengths.map_err(|_| "a list has more than 65,535 entries".to_string())?;
-        symbols.push(lowering.add_u16_table(&lengths));
+        symbols.push(lowering.add_u16_table(&with_lists_ahead(&lengths)));
     }
     Ok(symbols)
 }

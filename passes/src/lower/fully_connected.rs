@@ -65,14 +65,7 @@ pub(super) fn lower(
     let n_tasks = spec.n_tasks();
     let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
     let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, n_tasks);
-    summary::add_layer(
-        lowering,
-        id,
-        op.weight,
-        &lists,
-        spec.n_images,
-        cost,
-        &kernel,
-    );
+    let kernels = vec![(cost, kernel); lowering.n_levels()];
+    summary::add_layer(lowering, id, op.weight, &lists, spec.n_images, &kernels);
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The convolution kernel over prefix-nested lists: every convolution, dense or sparse, is one.
 //!
 //! ```text
-//! for tile in tasks                      rows x width outputs at flat pixels tile*width ..
-//!   for channel_group, group             R output channels
+//! for part, tile in tasks                rows x width outputs at flat pixels tile*width ..
+//!   for channel_group, group of part     R output channels
 //!     acc[R][V] = bias or 0
 //!     for block                          channels whose activations a u16 index can reach
 //!       for entry in starts[list] .. + lengths[level][list]
@@ -20,99 +20,20 @@
 //! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
 
+mod micro_kernel;
+mod splats;
+mod variant;
+
+pub(super) use micro_kernel::LISTS_AHEAD;
+pub(super) use variant::Variant;
+
 use super::KernelBuilder;
 use super::math::emit_unary;
+use super::tile_access::TileAccess;
 use super::tiles::{ListTile, PixelVector};
-use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
-use condensec_ir::layout::Layout;
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, MemoryType, Value};
 use condensec_ir::ops::UnaryKind;
-use std::cell::RefCell;
-
-/// How the tiles of a value are addressed. All numbers in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TileAccess {
-    image: usize,
-    origin: usize,
-    /// Pixels per strip and distance of two strips; planes are one endless strip.
-    strip: Option<(usize, usize)>,
-    /// Distance of two channels.
-    pub channel: usize,
-}
-
-impl TileAccess {
-    /// Access to a value of `shape` in `layout` by tiles, the first at the flat pixel 0 of the
-    /// unpadded value, or, `with_padding`, at the first pixel of the padding.
-    pub fn new(
-        layout: &Layout,
-        shape: &[usize],
-        with_padding: WithPadding,
-    ) -> Result<Self, String> {
-        match layout {
-            Layout::Planes(planes) => {
-                let origin = match with_padding {
-                    WithPadding::Yes => 0,
-                    WithPadding::No => planes.offset(0, 0, 0, 0),
-                };
-                Ok(Self {
-                    image: planes.image * 4,
-                    origin: origin * 4,
-                    strip: None,
-                    channel: planes.plane * 4,
-                })
-            }
-            Layout::Strips(strips) => Ok(Self {
-                image: strips.image * 4,
-                origin: 0,
-                strip: Some((strips.width, shape[1] * strips.width * 4)),
-                channel: strips.width * 4,
-            }),
-            Layout::Plain => Err("a convolution needs planes or strips".into()),
-        }
-    }
-
-    /// Address of tile `tile` of image `image` in storage at `base`.
-    fn tile(
-        &self,
-        f: &mut FunctionBuilder,
-        base: Value,
-        image: Value,
-        tile: Value,
-        width: usize,
-    ) -> Value {
-        let at = f.ptr_offset(base, image, self.image);
-        let at = f.ptr_add_const(at, self.origin);
-        match self.strip {
-            None => f.ptr_offset(at, tile, width * 4),
-            Some((strip_width, strip_bytes)) if width < strip_width => {
-                let (strip, within) = f.div_rem_const(tile, strip_width / width);
-                let at = f.ptr_offset(at, strip, strip_bytes);
-                f.ptr_offset(at, within, width * 4)
-            }
-            Some((strip_width, strip_bytes)) => {
-                f.ptr_offset(at, tile, width / strip_width * strip_bytes)
-            }
-        }
-    }
-
-    /// Offset of a tile's pixel `pixel` from the tile's address.
-    fn pixel(&self, pixel: usize) -> usize {
-        match self.strip {
-            Some((strip_width, strip_bytes)) => {
-                pixel / strip_width * strip_bytes + pixel % strip_width * 4
-            }
-            None => pixel * 4,
-        }
-    }
-}
-
-/// Whether a tile address includes the padding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WithPadding {
-    /// Window offsets count from the padded corner.
-    Yes,
-    /// Results go to the unpadded corner.
-    No,
-}
+use splats::Splats;
 
 /// All that the kernel's code depends on; layers that agree here share it.
 #[derive(Debug, Clone)]
@@ -136,6 +57,22 @@ pub(super) struct ListConv {
     pub index_unit: usize,
     pub has_scale: bool,
     pub activation: Option<UnaryKind>,
+    /// Groups of rows that one task does at most, for one tile; all of them if there is a tail.
+    pub groups_per_task: usize,
+    pub order: EntryOrder,
+    /// Whether a list asks the caches for the next ones.
+    pub prefetches: bool,
+}
+
+/// How a kernel finds the weights of an input channel (and tap).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryOrder {
+    /// Row groups of the lists are the kernel's; entries run in the order in which they are stored.
+    Stored,
+    /// The lists have single rows, all of which keep every column: the kernel takes the columns in
+    /// order and looks up where each of its rows stores the value. So an unstructured weight runs at
+    /// the speed of a blocked one at a level that prunes nothing.
+    ByColumn,
 }
 
 /// Addresses that a kernel starts from.
@@ -148,6 +85,8 @@ pub(super) struct ListConvBuffers {
     pub indices: Value,
     pub starts: Value,
     pub lengths: Value,
+    /// u16 `[columns][rows]` per group and block: where a row's list stores the column.
+    pub places: Option<Value>,
     pub scale: Option<Value>,
     pub bias: Option<Value>,
 }
@@ -155,6 +94,7 @@ pub(super) struct ListConvBuffers {
 /// Where one tile works.
 #[derive(Clone, Copy)]
 struct TileAddresses {
+    part: Value,
     x: Value,
     y: Value,
     residual: Option<Value>,
@@ -173,13 +113,19 @@ struct Group<'a> {
 }
 
 impl ListConv {
-    fn tiles_per_image(&self) -> usize {
+    pub fn tiles_per_image(&self) -> usize {
         self.n_pixels.div_ceil(self.tile.width())
     }
 
-    /// Independent tasks: one per image and tile.
+    /// Independent tasks: one per image, part of the rows, and tile.
     pub fn n_tasks(&self) -> usize {
-        self.n_images * self.tiles_per_image()
+        self.n_images * self.n_parts() * self.tiles_per_image()
+    }
+
+    /// Parts that the groups of rows are cut into.
+    fn n_parts(&self) -> usize {
+        self.groups_per_channel_group()
+            .div_ceil(self.groups_per_task)
     }
 
     fn groups_per_channel_group(&self) -> usize {
@@ -203,8 +149,11 @@ impl ListConv {
         let all = self.tile.vectors_for(width);
         let tail = self.tile.vectors_for(self.n_pixels % width);
         kernel.for_tasks(|f, task| {
-            let (image, tile) = f.div_rem_const(task, tiles);
+            // All tiles of one part follow each other: its weights stay in the cache.
+            let (rest, tile) = f.div_rem_const(task, tiles);
+            let (image, part) = f.div_rem_const(rest, self.n_parts());
             let at = TileAddresses {
+                part,
                 x: self.x.tile(f, buffers.x, image, tile, width),
                 y: self.y.tile(f, buffers.y, image, tile, width),
                 residual: self
@@ -296,6 +245,14 @@ impl ListConv {
                     },
                 );
             };
+            if self.n_parts() > 1 {
+                let (n_groups, n_per_task) = (f.size(n_full), f.size(self.groups_per_task));
+                let low = f.mul(at.part, n_per_task);
+                let high = f.add(low, n_per_task);
+                let high = f.int(IntBinaryOp::MinU, high, n_groups);
+                f.for_each(low, high, 1, |f, number| emit(f, number, rows));
+                return;
+            }
             f.for_range(n_full, |f, number| emit(f, number, rows));
             if tail_rows > 0 {
                 let number = f.size(n_full);
@@ -348,65 +305,6 @@ impl ListConv {
             |_| sums.clone(),
         );
         self.store(f, group, &results);
-    }
-
-    /// The entries of one list: the micro-kernel.
-    fn emit_list(
-        &self,
-        f: &mut FunctionBuilder,
-        buffers: &ListConvBuffers,
-        group: Group<'_>,
-        list: Value,
-        x: Value,
-        start: &[Value],
-    ) -> Vec<Value> {
-        let (rows, vectors) = (group.rows, group.vectors);
-        let at = f.ptr_offset(buffers.starts, list, 4);
-        let first = f.load(MemoryType::U32, at, 0);
-        let at = f.ptr_offset(buffers.lengths, list, 2);
-        let length = f.load(MemoryType::U16, at, 0);
-        let indices = f.ptr_offset(buffers.indices, first, 2);
-        let values = f.ptr_offset(buffers.values, first, self.tile.rows * 4);
-        let zero = f.index(0);
-        let mut initial = vec![values];
-        initial.extend(start);
-        let sums = f.for_loop(zero, length, 1, &initial, |f, entry, carried| {
-            let (value_at, sums) = (carried[0], &carried[1..]);
-            let at = f.ptr_offset(indices, entry, 2);
-            let index = f.load(MemoryType::U16, at, 0);
-            let x = f.ptr_offset(x, index, self.index_unit);
-            let mut next = Vec::with_capacity(carried.len());
-            next.push(f.ptr_add_const(value_at, self.tile.rows * 4));
-            let weight =
-                |f: &mut FunctionBuilder, row: usize| f.load(MemoryType::F32, value_at, row * 4);
-            let activation = |f: &mut FunctionBuilder, v: &PixelVector| {
-                f.load_lanes(v.lanes, x, self.x.pixel(v.first))
-            };
-            if vectors.len() <= rows {
-                let xs: Vec<Value> = vectors.iter().map(|v| activation(f, v)).collect();
-                for row in 0..rows {
-                    let w = Splats::new(weight(f, row));
-                    for (v, &x) in xs.iter().enumerate() {
-                        let w = w.of(f, vectors[v].lanes);
-                        next.push(f.mul_add(w, x, sums[row * vectors.len() + v]));
-                    }
-                }
-            } else {
-                let ws: Vec<Splats> = (0..rows).map(|row| Splats::new(weight(f, row))).collect();
-                let mut new = sums.to_vec();
-                for (v, vector) in vectors.iter().enumerate() {
-                    let x = activation(f, vector);
-                    for (row, w) in ws.iter().enumerate() {
-                        let at = row * vectors.len() + v;
-                        let w = w.of(f, vector.lanes);
-                        new[at] = f.mul_add(w, x, sums[at]);
-                    }
-                }
-                next.extend(new);
-            }
-            next
-        });
-        sums[1..].to_vec()
     }
 
     fn per_row(
@@ -503,30 +401,5 @@ impl ListConv {
             let offset = row * self.y.channel + self.y.pixel(group.vectors[v].first);
             f.store_lanes(result, group.y, offset);
         }
-    }
-}
-
-/// A scalar in all lanes of vectors of several lengths, each made once.
-struct Splats {
-    scalar: Value,
-    made: RefCell<Vec<(usize, Value)>>,
-}
-
-impl Splats {
-    fn new(scalar: Value) -> Self {
-        Self {
-            scalar,
-            made: RefCell::default(),
-        }
-    }
-
-    fn of(&self, f: &mut FunctionBuilder, lanes: usize) -> Value {
-        let mut made = self.made.borrow_mut();
-        if let Some(&(_, splat)) = made.iter().find(|(l, _)| *l == lanes) {
-            return splat;
-        }
-        let splat = f.splat(self.scalar, lanes);
-        made.push((lanes, splat));
-        splat
     }
 }

@@ -26,6 +26,7 @@ mod strip_width;
 mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tile_access;
 mod tiles;
 mod view;
 mod zero_borders;
@@ -34,7 +35,9 @@ pub use kernel_builder::{KernelBuilder, StepArgument};
 pub use strip_width::strip_width;
 pub use tiles::ListTile;
 
-use condensec_ir::kernel::{Data, DataId, Port, Program, Section, Step, Symbol, verify_function};
+use condensec_ir::kernel::{
+    Data, DataId, FunctionId, Port, Program, Section, Step, Symbol, verify_function,
+};
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Diagnostic, Graph, LevelId, Node, NodeId, Op, TensorId};
 use indexmap::IndexMap;
@@ -183,27 +186,70 @@ impl<'a> Lowering<'a> {
         self.graph.n_levels as usize
     }
 
-    /// Adds a step that computes (a part of) `node` with the kernel just built; returns the name
-    /// of the kernel.
+    /// Adds a step that computes (a part of) `node` with the kernel just built, at all levels;
+    /// returns the name of the kernel.
     pub fn add_step(&mut self, node: NodeId, kernel: KernelBuilder, n_tasks: usize) -> &str {
+        let (kernel, arguments) = self.add_kernel(kernel);
+        for level in 0..self.n_levels() {
+            self.push_step(node, level, kernel, &arguments, n_tasks);
+        }
+        self.count_plain_cycles(node);
+        &self.program.function(kernel).name
+    }
+
+    /// Adds a step that computes `node` with another kernel at each level: `choices[level]` is the
+    /// place of the level's kernel in `kernels`, which come with their numbers of tasks. Returns the
+    /// name of each level's kernel.
+    pub fn add_step_by_level(
+        &mut self,
+        node: NodeId,
+        kernels: Vec<(KernelBuilder, usize)>,
+        choices: &[usize],
+    ) -> Vec<String> {
+        let kernels: Vec<_> = kernels
+            .into_iter()
+            .map(|(kernel, n_tasks)| (self.add_kernel(kernel), n_tasks))
+            .collect();
+        let mut names = Vec::with_capacity(choices.len());
+        for (level, &choice) in choices.iter().enumerate() {
+            let ((kernel, arguments), n_tasks) = &kernels[choice];
+            self.push_step(node, level, *kernel, arguments, *n_tasks);
+            names.push(self.program.function(*kernel).name.clone());
+        }
+        self.count_plain_cycles(node);
+        names
+    }
+
+    fn add_kernel(&mut self, kernel: KernelBuilder) -> (FunctionId, Vec<StepArgument>) {
         let (function, arguments) = kernel.finish();
         if cfg!(debug_assertions) {
             verify_function(&function).expect("lowering builds verified kernels");
         }
-        let kernel = self.program.add_kernel(function);
-        for level in 0..self.n_levels() {
-            let words = arguments
-                .iter()
-                .flat_map(|a| a.words(self, level))
-                .collect();
-            let step = Step {
-                kernel,
-                arguments: words,
-                n_tasks: u32::try_from(n_tasks).expect("shapes are checked on import"),
-                node: self.graph.node(node).name.clone(),
-            };
-            self.program.steps[level].push(step);
-        }
+        (self.program.add_kernel(function), arguments)
+    }
+
+    fn push_step(
+        &mut self,
+        node: NodeId,
+        level: usize,
+        kernel: FunctionId,
+        arguments: &[StepArgument],
+        n_tasks: usize,
+    ) {
+        let words = arguments
+            .iter()
+            .flat_map(|a| a.words(self, level))
+            .collect();
+        let step = Step {
+            kernel,
+            arguments: words,
+            n_tasks: u32::try_from(n_tasks).expect("shapes are checked on import"),
+            node: self.graph.node(node).name.clone(),
+        };
+        self.program.steps[level].push(step);
+    }
+
+    fn count_plain_cycles(&mut self, node: NodeId) {
         if !matches!(
             self.graph.node(node).op,
             Op::Conv2d(_) | Op::FullyConnected(_)
@@ -211,7 +257,6 @@ impl<'a> Lowering<'a> {
             // Plain loops: about one element per cycle.
             self.plain_cycles += self.graph.node(node).shape.iter().product::<usize>() as u64;
         }
-        &self.program.function(kernel).name
     }
 
     fn append(&mut self, id: DataId, bytes: impl Iterator<Item = u8>, align: usize) -> Symbol {

@@ -7,15 +7,15 @@ use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{LevelId, NodeId, TensorId};
 
-/// Records a layer with weights; `n_positions` is how often each weight is used in a run.
+/// Records a layer with weights; `n_positions` is how often each weight is used in a run, `kernels`
+/// what runs it at each level.
 pub(super) fn add_layer(
     lowering: &mut Lowering<'_>,
     id: NodeId,
     weight: TensorId,
     lists: &PrefixLists,
     n_positions: usize,
-    cost: ListCost,
-    kernel: &str,
+    kernels: &[(ListCost, String)],
 ) {
     let origin = &lowering.graph.node(id).origin;
     let tensor = lowering.graph.tensor(weight);
@@ -32,12 +32,13 @@ pub(super) fn add_layer(
         .map(|level| {
             let n_kept = tensor.n_kept(level) as u64;
             let n_entries = lists.n_entries_at(level);
+            let (cost, kernel) = &kernels[level.0 as usize];
             LayerLevel {
                 n_kept,
                 macs: n_kept * n_positions as u64,
                 weight_bytes: (n_entries * lists.rows * 4) as u64,
                 predicted_cycles: cost.cycles(n_entries),
-                kernel: kernel.to_string(),
+                kernel: kernel.clone(),
             }
         })
         .collect();

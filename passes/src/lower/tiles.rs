@@ -31,8 +31,8 @@ pub struct PixelVector {
 /// (vector registers, rows, pixels in units of lanes). The first entry that fits is taken.
 const TILES: &[(usize, usize, usize)] = &[
     (32, 4, 6),
-    (32, 2, 12),
-    (32, 1, 12),
+    (32, 2, 6),
+    (32, 1, 6),
     (16, 4, 3),
     (16, 2, 6),
     (16, 1, 12),

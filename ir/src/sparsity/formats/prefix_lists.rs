@@ -184,6 +184,48 @@ impl PrefixLists {
         Ok(lists)
     }
 
+    /// Columns of a list, in the order of its entries.
+    fn columns_of(&self, block: usize, group: usize) -> &[u32] {
+        let list = block * self.n_groups + group;
+        let first = self.starts[list] as usize;
+        let end = self.starts.get(list + 1);
+        let end = end.map_or(self.columns.len(), |&end| end as usize);
+        &self.columns[first..end]
+    }
+
+    /// Whether every list holds every column of its block.
+    pub fn is_full(&self) -> bool {
+        let n_columns = |block: usize| {
+            let last =
+                (0..self.n_groups).flat_map(|group| self.columns_of(block, group).iter().max());
+            last.max().map_or(0, |&column| column as usize + 1)
+        };
+        (0..self.n_blocks).all(|block| {
+            let n_columns = n_columns(block);
+            (0..self.n_groups).all(|group| self.columns_of(block, group).len() == n_columns)
+        })
+    }
+
+    /// For full lists of single rows: where each list stores each column, for `rows` lists at a time.
+    /// Layout `[block][list / rows][column of the block][list % rows]`.
+    ///
+    /// # Panics
+    /// If the lists are not full, or not a multiple of `rows` per block.
+    pub fn places(&self, rows: usize) -> Vec<u16> {
+        assert!(self.n_groups.is_multiple_of(rows) && self.is_full());
+        let mut places = vec![0; self.columns.len()];
+        for block in 0..self.n_blocks {
+            for group in 0..self.n_groups {
+                let first = self.starts[block * self.n_groups + group / rows * rows] as usize;
+                for (place, &column) in self.columns_of(block, group).iter().enumerate() {
+                    places[first + column as usize * rows + group % rows] =
+                        u16::try_from(place).expect("a list has at most 65,535 entries");
+                }
+            }
+        }
+        places
+    }
+
     /// Number of entries that the top level may run.
     pub fn n_entries(&self) -> usize {
         self.columns.len()

@@ -1,0 +1,90 @@
+//! Addresses of tiles: runs of neighbouring flat pixels of one channel, in planes or in strips.
+
+use condensec_ir::kernel::{FunctionBuilder, Value};
+use condensec_ir::layout::Layout;
+
+/// How the tiles of a value are addressed. All numbers in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TileAccess {
+    image: usize,
+    origin: usize,
+    /// Pixels per strip and distance of two strips; planes are one endless strip.
+    strip: Option<(usize, usize)>,
+    /// Distance of two channels.
+    pub channel: usize,
+}
+
+impl TileAccess {
+    /// Access to a value of `shape` in `layout` by tiles, the first at the flat pixel 0 of the
+    /// unpadded value, or, `with_padding`, at the first pixel of the padding.
+    pub fn new(
+        layout: &Layout,
+        shape: &[usize],
+        with_padding: WithPadding,
+    ) -> Result<Self, String> {
+        match layout {
+            Layout::Planes(planes) => {
+                let origin = match with_padding {
+                    WithPadding::Yes => 0,
+                    WithPadding::No => planes.offset(0, 0, 0, 0),
+                };
+                Ok(Self {
+                    image: planes.image * 4,
+                    origin: origin * 4,
+                    strip: None,
+                    channel: planes.plane * 4,
+                })
+            }
+            Layout::Strips(strips) => Ok(Self {
+                image: strips.image * 4,
+                origin: 0,
+                strip: Some((strips.width, shape[1] * strips.width * 4)),
+                channel: strips.width * 4,
+            }),
+            Layout::Plain => Err("a convolution needs planes or strips".into()),
+        }
+    }
+
+    /// Address of tile `tile` of image `image` in storage at `base`.
+    pub fn tile(
+        &self,
+        f: &mut FunctionBuilder,
+        base: Value,
+        image: Value,
+        tile: Value,
+        width: usize,
+    ) -> Value {
+        let at = f.ptr_offset(base, image, self.image);
+        let at = f.ptr_add_const(at, self.origin);
+        match self.strip {
+            None => f.ptr_offset(at, tile, width * 4),
+            Some((strip_width, strip_bytes)) if width < strip_width => {
+                let (strip, within) = f.div_rem_const(tile, strip_width / width);
+                let at = f.ptr_offset(at, strip, strip_bytes);
+                f.ptr_offset(at, within, width * 4)
+            }
+            Some((strip_width, strip_bytes)) => {
+                f.ptr_offset(at, tile, width / strip_width * strip_bytes)
+            }
+        }
+    }
+
+    /// Offset of a tile's pixel `pixel` from the tile's address.
+    pub fn pixel(&self, pixel: usize) -> usize {
+        match self.strip {
+            Some((strip_width, strip_bytes)) => {
+                pixel / strip_width * strip_bytes + pixel % strip_width * 4
+            }
+            None => pixel * 4,
+        }
+    }
+}
+
+/// Whether a tile address includes the padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WithPadding {
+    /// Window offsets count from the padded corner.
+    Yes,
+    /// Results go to the unpadded corner.
+    No,
+}
