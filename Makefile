@@ -24,6 +24,7 @@ lint:
 setup:
 	sh tests/setup.sh
 
-# The figures of the README and of closing notes.
-figures: setup build
+# The figures of the README, beside the engines that setup_peers.sh can install.
+figures: setup
+	sh tests/bench/setup_peers.sh
 	sh tests/bench/figures.sh

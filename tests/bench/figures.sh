@@ -1,24 +1,47 @@
 #!/bin/sh
-# The measured tables: ResNet-50 and MobileNetV2 at five densities against ONNX Runtime, one thread.
+# The measured tables: networks of the model zoo at six densities beside other engines, on one thread and on two.
 #
-#     sh tests/bench/figures.sh [OPTION.. of compare_onnxruntime.py, such as --rounds 50]
+#     sh tests/bench/figures.sh [OPTION.. of compare_engines.py, such as --rounds 50]
 #
-# Raw results go to build/figures/<network>.json. Nothing else should run on the machine meanwhile.
+# Raw results and tables go to tests/bench/runs/<date>-<machine>/; MACHINE gives it another name. Nothing else should
+# run on the machine meanwhile. NETWORKS and FEATURES (of the compiler's build) may be set, too.
 set -eu
 cd "$(dirname "$0")/../.."
-out=build/figures
-densities=0.1,0.2,0.3,0.5,1.0
 
-if ! .venv/bin/python -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then
+python="${PYTHON:-.venv/bin/python} -B"
+if ! $python -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then
 	echo "skipped: figures (no ONNX Runtime in .venv; see tests/setup.sh)"
 	exit 0
 fi
-${CARGO:-cargo} build --release --quiet -p condensec -p condensec-examples
-mkdir -p $out
-for network in resnet50 mobilenet-v2; do
-	name=$(echo $network | tr - _)
-	target/release/model-zoo $network --densities $densities --block 4x1 -o $out/$name.onnx >/dev/null
-	target/release/model-zoo $network --dense -o $out/${name}_dense.onnx >/dev/null
-	.venv/bin/python -B tests/bench/compare_onnxruntime.py --name $name --json $out/$name.json \
-		$out/$name.onnx $out/${name}_dense.onnx $out/$name "$@"
+# The LLVM back end makes the faster code; see CONTRIBUTING.md for what it needs.
+if [ -z "${FEATURES+set}" ] && [ -x /usr/lib/llvm-22/bin/llvm-config ]; then
+	FEATURES=condensec/llvm
+fi
+${CARGO:-cargo} build --release --quiet -p condensec -p condensec-examples ${FEATURES:+--features "$FEATURES"}
+
+runs=tests/bench/runs/$(date +%F)-${MACHINE:-$($python tests/bench/machine.py)}
+mkdir -p "$runs"
+: >"$runs/table.txt"
+
+compare() { # name of the results, options..
+	results=$1
+	shift
+	$python tests/bench/compare_engines.py --json "$runs/$results.json" "$@" | tee -a "$runs/table.txt"
+	echo | tee -a "$runs/table.txt"
+}
+
+case $(uname -m) in
+x86_64) portable="--build=v3=--cpu x86-64-v3" ;;
+*) portable="--build=generic=--cpu generic" ;;
+esac
+for network in ${NETWORKS:-resnet50 mobilenet-v2 resnet18 ds-cnn}; do
+	name=$(echo "$network" | tr - _)
+	case $network in
+	resnet50) more="--masks 4x1,1x1 --footprint" ;;
+	mobilenet-v2) more="--masks 4x1,1x1" ;;
+	*) more="" ;;
+	esac
+	# shellcheck disable=SC2086
+	compare "$name" "$network" --build native= "$portable" $more "$@"
+	compare "${name}_2_threads" "$network" --threads 2 "$@"
 done

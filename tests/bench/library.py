@@ -9,11 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 import subprocess
-from ctypes import POINTER, Structure, c_char_p, c_double, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import native
+from thread_pool import ThreadPool
 
 STATE_ALIGN = 64
 
@@ -67,8 +70,8 @@ class ModelStruct(Structure):
 class Library:
     """A library with one instance of its model, and memory for the model's inputs and outputs."""
 
-    def __init__(self, folder: Path) -> None:
-        """Loads what `condensec --emit shared -o FOLDER` wrote."""
+    def __init__(self, folder: Path, pool: ThreadPool | None = None) -> None:
+        """Loads what `condensec --emit shared -o FOLDER` wrote; runs go to the threads of `pool`."""
         self.path = single_library(folder).resolve()
         self.name = self.path.stem.removeprefix("lib")
         self.manifest: dict[str, Any] = json.loads((folder / f"{self.name}.json").read_text())
@@ -78,8 +81,14 @@ class Library:
         self.model = find_model().contents
         self._set_level = library[f"{self.name}_set_level"]
         self._set_level.argtypes = [c_void_p, c_uint32]
-        self._run = library[f"{self.name}_run"]
-        self._run.argtypes = [c_void_p, c_void_p, c_void_p]
+        if pool is None:
+            self._run = library[f"{self.name}_run"]
+            self._run.argtypes = [c_void_p, c_void_p, c_void_p]
+            self._pool_arguments = []
+        else:
+            self._run = library[f"{self.name}_run_parallel"]
+            self._run.argtypes = [c_void_p, c_void_p, c_void_p, c_void_p, c_void_p]
+            self._pool_arguments = [pool.parallel_for, pool.address]
         # The descriptor's own address gives the place where the library was loaded; see `symbols`.
         self._model_address = ctypes.addressof(self.model)
 
@@ -112,7 +121,7 @@ class Library:
 
     def run(self) -> None:
         """One inference, from `inputs` to `outputs`."""
-        check(self._run(self._state, self._input_pointers, self._output_pointers), "run")
+        check(self._run(self._state, self._input_pointers, self._output_pointers, *self._pool_arguments), "run")
 
     def bases(self) -> ctypes.Array[c_void_p]:
         """What `run` hands to every kernel: the activation arena, the inputs, the outputs."""
@@ -124,6 +133,15 @@ class Library:
         """The step table of a level."""
         first = self.model.levels[level].steps
         return [first[i] for i in range(self.model.n_steps)]
+
+    def switch_ns(self, n_loops: int = 101, n_calls: int = 1_000_000) -> np.ndarray:
+        """Nanoseconds of a `set_level`, the mean of each loop of calls."""
+        ns = np.zeros(n_loops)
+        switch_cost = native.load("switch_cost.c").switch_cost
+        switch_cost.argtypes = [c_void_p, c_void_p, c_uint32, c_int, c_int, c_void_p]
+        set_level = ctypes.cast(self._set_level, c_void_p)
+        check(switch_cost(set_level, self._state, self.n_levels, n_loops, n_calls, ns.ctypes.data), "set_level")
+        return ns
 
     def symbols(self) -> dict[int, str]:
         """Names of the library's functions by address in this process, without the model's prefix.
