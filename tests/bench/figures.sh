@@ -13,21 +13,23 @@ if ! $python -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then
 	echo "skipped: figures (no ONNX Runtime in .venv; see tests/setup.sh)"
 	exit 0
 fi
-# The LLVM back end makes the faster code; see CONTRIBUTING.md for what it needs.
+# The LLVM back end makes the faster code.
 if [ -z "${FEATURES+set}" ] && [ -x /usr/lib/llvm-22/bin/llvm-config ]; then
 	FEATURES=condensec/llvm
 fi
 ${CARGO:-cargo} build --release --quiet -p condensec -p condensec-examples ${FEATURES:+--features "$FEATURES"}
 
 runs=tests/bench/runs/$(date +%F)-${MACHINE:-$($python tests/bench/machine.py)}
-mkdir -p "$runs"
+mkdir -p "$runs" build/figures
 : >"$runs/table.txt"
 
 compare() { # name of the results, options..
 	results=$1
 	shift
-	$python tests/bench/compare_engines.py --json "$runs/$results.json" "$@" | tee -a "$runs/table.txt"
-	echo | tee -a "$runs/table.txt"
+	# Not through a pipe, which would hide a failure.
+	$python tests/bench/compare_engines.py --json "$runs/$results.json" "$@" >build/figures/table.txt
+	echo >>build/figures/table.txt
+	tee -a "$runs/table.txt" <build/figures/table.txt
 }
 
 case $(uname -m) in
