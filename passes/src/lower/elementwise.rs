@@ -8,6 +8,7 @@
 //! ```
 //! The result may be stored over an operand: every element is read before it is written.
 
+use super::copy_row;
 use super::math::emit_unary;
 use super::view::{Dim, View, for_dims, for_lanes, for_tasks, merge_dims, n_task_dims};
 use super::{KernelBuilder, Lowering};
@@ -137,6 +138,11 @@ impl Map {
         compute: &dyn Fn(&mut FunctionBuilder, usize, &[Value]) -> Value,
     ) {
         let (result, operands) = (row.strides[0], &row.strides[1..]);
+        if row.strides[..] == [1, 2] {
+            let compute = |f: &mut FunctionBuilder, lanes, value| compute(f, lanes, &[value]);
+            copy_row::every_other(f, bases[1], bases[0], row.size, self.lanes, compute);
+            return;
+        }
         let is_unit = result == 1 && operands.iter().all(|&s| s == 0 || s == 1);
         let lanes = if is_unit { self.lanes } else { 1 };
         // In scalars and in vectors, since the end of a row needs scalars.

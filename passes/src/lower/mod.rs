@@ -7,6 +7,7 @@
 mod concat;
 mod constant;
 mod conv2d;
+mod copy_row;
 mod cost;
 mod elementwise;
 mod fully_connected;

@@ -124,6 +124,21 @@ mod tests {
     }
 
     #[test]
+    fn every_other_element_of_rows_of_every_length() {
+        for size in 1..40 {
+            for start in 0..2.min(size) {
+                // The last rows end with the operand, where nothing may be read behind them.
+                let slice = Slice {
+                    starts: vec![0, 0, start],
+                    sizes: vec![2, 2, (size - start).div_ceil(2)],
+                    steps: vec![1, 2, 2],
+                };
+                check_op(slice, &[&[2, 3, size]]);
+            }
+        }
+    }
+
+    #[test]
     fn transposes() {
         let transpose = |permutation: &[usize]| Transpose {
             permutation: permutation.to_vec(),

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! for image, channel (tasks)
-//!   clear the plane                      if the result has padding or phases
-//!   for row, for phase of the columns
-//!     for x: y[row, x] = x[row, x]       unit stride on one side at least
+//!   clear the borders                    of every phase plane
+//!   for row phase, for row of it
+//!     copy or split the row              by vectors, for up to two phases of columns
 //! ```
 
+use super::copy_row;
+use super::zero_borders::{Filled, zero_around};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
@@ -23,7 +25,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
     let n_tasks = match (&source.layout, &node.layout) {
         (Layout::Plain, Layout::Plain) => {
             let n = node.shape.iter().product();
-            kernel.for_tasks(|f, _| copy_row(f, x, 4, y, 4, n, lanes));
+            kernel.for_tasks(|f, _| copy_row::copy(f, x, y, n, lanes));
             1
         }
         (from, Layout::Planes(to)) => {
@@ -57,7 +59,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
                 f.for_range(h, |f, row| {
                     let source = f.ptr_offset(source, row, strides[2] * 4);
                     let target = f.ptr_offset(target, row, w * 4);
-                    copy_row(f, source, 4, target, 4, w, lanes);
+                    copy_row::copy(f, source, target, w, lanes);
                 });
             });
             node.shape[0] * channels
@@ -79,65 +81,144 @@ fn scatter(
     lanes: usize,
 ) {
     let [sh, sw] = to.phases;
-    let zero = f.f32(0.0);
-    let zeros = f.splat(zero, lanes);
-    let n_zero = (to.plane * sh * sw) / lanes;
-    f.for_range(n_zero, |f, i| {
-        let at = f.ptr_offset(target, i, lanes * 4);
-        f.store_lanes(zeros, at, 0);
-    });
-    // Row `y` lies in phase row (y + top) % sh; all rows of one phase form one loop.
+    for phase in 0..sh * sw {
+        let rows = Phase::new(sh, to.top, h, phase / sw);
+        let columns = Phase::new(sw, to.left, w, phase % sw);
+        let filled = Filled {
+            first: rows.place * to.pitch + columns.place,
+            rows: rows.n,
+            columns: columns.n,
+            pitch: to.pitch,
+            end: to.rows * to.pitch + to.left,
+        };
+        let plane = f.ptr_add_const(target, phase * to.plane * 4);
+        zero_around(f, plane, &filled, lanes);
+    }
     for row_phase in 0..sh {
-        let first_row = (row_phase + sh - to.top % sh) % sh;
-        if first_row >= h {
-            continue;
-        }
-        let n_rows = (h - first_row).div_ceil(sh);
-        for column_phase in 0..sw {
-            let first_column = (column_phase + sw - to.left % sw) % sw;
-            if first_column >= w {
-                continue;
+        let rows = Phase::new(sh, to.top, h, row_phase);
+        let into = |column: usize| match rows.n {
+            0 => 0,
+            _ => to.offset(0, 0, rows.first, column) * 4,
+        };
+        let from = f.ptr_add_const(source, rows.first * source_pitch * 4);
+        let columns: Vec<Value> = (0..sw.min(w))
+            .map(|column| f.ptr_add_const(target, into(column)))
+            .collect();
+        f.for_range(rows.n, |f, row| {
+            let from = f.ptr_offset(from, row, sh * source_pitch * 4);
+            let into: Vec<Value> = columns
+                .iter()
+                .map(|&into| f.ptr_offset(into, row, to.pitch * 4))
+                .collect();
+            match into[..] {
+                [into] if sw == 1 => copy_row::copy(f, from, into, w, lanes),
+                [even, odd] if sw == 2 => copy_row::split(f, from, [even, odd], w, lanes),
+                _ => {
+                    for (first, &into) in into.iter().enumerate() {
+                        gather(f, from, [first, sw], into, (w - first).div_ceil(sw));
+                    }
+                }
             }
-            let n_columns = (w - first_column).div_ceil(sw);
-            let from = f.ptr_add_const(source, (first_row * source_pitch + first_column) * 4);
-            let into = f.ptr_add_const(target, to.offset(0, 0, first_row, first_column) * 4);
-            f.for_range(n_rows, |f, row| {
-                let from = f.ptr_offset(from, row, sh * source_pitch * 4);
-                let into = f.ptr_offset(into, row, to.pitch * 4);
-                copy_row(f, from, sw * 4, into, 4, n_columns, lanes);
-            });
+        });
+    }
+}
+
+/// The elements of one stride phase along one axis.
+struct Phase {
+    /// The first element.
+    first: usize,
+    /// How many there are.
+    n: usize,
+    /// Where the first one is in the plane.
+    place: usize,
+}
+
+impl Phase {
+    /// Phase `number` of `n_phases` of `size` elements behind `padding`.
+    fn new(n_phases: usize, padding: usize, size: usize, number: usize) -> Self {
+        let first = (number + n_phases - padding % n_phases) % n_phases;
+        Self {
+            first,
+            n: size.saturating_sub(first).div_ceil(n_phases),
+            place: (first + padding) / n_phases,
         }
     }
 }
 
-/// Copies `n` elements; whole vectors if both strides are one element.
-fn copy_row(
-    f: &mut FunctionBuilder,
-    source: Value,
-    source_stride: usize,
-    target: Value,
-    target_stride: usize,
-    n: usize,
-    lanes: usize,
-) {
-    let n_vectors = if source_stride == 4 && target_stride == 4 {
-        n / lanes
-    } else {
-        0
-    };
-    f.for_range(n_vectors, |f, i| {
-        let from = f.ptr_offset(source, i, lanes * 4);
-        let value = f.load_lanes(lanes, from, 0);
-        let into = f.ptr_offset(target, i, lanes * 4);
-        f.store_lanes(value, into, 0);
-    });
-    let first = n_vectors * lanes;
-    let source = f.ptr_add_const(source, first * source_stride);
-    let target = f.ptr_add_const(target, first * target_stride);
-    f.for_range(n - first, |f, i| {
-        let from = f.ptr_offset(source, i, source_stride);
+/// Copies `n` elements that lie `step` apart, one by one.
+fn gather(f: &mut FunctionBuilder, x: Value, [first, step]: [usize; 2], y: Value, n: usize) {
+    let x = f.ptr_add_const(x, first * 4);
+    f.for_range(n, |f, i| {
+        let from = f.ptr_offset(x, i, step * 4);
         let value = f.load(MemoryType::F32, from, 0);
-        let into = f.ptr_offset(target, i, target_stride);
+        let into = f.ptr_offset(y, i, 4);
         f.store(MemoryType::F32, value, into, 0);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::check_graph;
+    use crate::{Pass, choose_layouts};
+    use condensec_ir::ops::Conv2d;
+    use condensec_ir::tensor::{Tensor, TensorId};
+    use condensec_ir::{Graph, NodeId};
+
+    const CHOOSE_LAYOUTS: Pass = Pass {
+        name: choose_layouts::NAME,
+        run: choose_layouts::run,
+    };
+
+    /// A convolution of the input; its stride decides how many phases the relayout makes.
+    fn check_conv(x: [usize; 4], kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]) {
+        let mut graph = Graph::new("test", 1);
+        let input: NodeId = graph.add_input("x", &x);
+        let shape = [2, x[1], kernel[0], kernel[1]];
+        let n: usize = shape.iter().product();
+        let data: Vec<f32> = (0..n).map(|i| (i % 7) as f32 - 3.0).collect();
+        let weight: TensorId = graph.add_tensor(Tensor::shared("w", &shape, data));
+        let conv = Conv2d {
+            strides,
+            pads,
+            ..Conv2d::new(weight)
+        };
+        let y = graph
+            .add_node("y", conv.into(), &[input], Default::default())
+            .unwrap();
+        graph.add_output("y", y);
+        check_graph(&graph, &[CHOOSE_LAYOUTS]);
+    }
+
+    #[test]
+    fn rows_of_every_length() {
+        for w in 1..40 {
+            check_conv([1, 1, 3, w], [3, 3], [2, 2], [1; 4]);
+            check_conv([1, 1, 2, w], [1, 1], [1, 1], [0; 4]);
+        }
+    }
+
+    #[test]
+    fn every_padding() {
+        for top in 0..3 {
+            for left in 0..4 {
+                let pads = [top, left, 1, 2];
+                check_conv([2, 2, 7, 21], [3, 5], [2, 2], pads);
+                check_conv([1, 2, 4, 18], [4, 4], [3, 2], pads);
+            }
+        }
+    }
+
+    #[test]
+    fn strides_differ_by_axis() {
+        for strides in [[2, 1], [1, 2], [1, 3], [4, 4], [2, 5]] {
+            check_conv([1, 2, 9, 23], [3, 3], strides, [1, 1, 0, 2]);
+        }
+    }
+
+    #[test]
+    fn more_phases_than_elements() {
+        check_conv([1, 2, 1, 1], [3, 3], [2, 2], [1; 4]);
+        check_conv([1, 2, 1, 9], [3, 3], [3, 2], [1; 4]);
+        check_conv([1, 2, 3, 1], [5, 5], [4, 4], [2; 4]);
+    }
 }

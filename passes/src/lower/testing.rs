@@ -28,7 +28,9 @@ pub(crate) fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
 /// checked machine, and compares with the interpreter's results of `graph` as given. The tasks of a
 /// step must be independent: run one by one, backwards, they give the same bits.
 pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
-    for target in [target(4, 16), target(4, 32), target(1, 32)] {
+    let targets = [(4, 16), (4, 32), (8, 16), (16, 32), (1, 32)];
+    for (lanes, registers) in targets {
+        let target = target(lanes, registers);
         let mut lowered = graph.clone();
         for pass in passes {
             (pass.run)(&mut lowered, &target);

@@ -10,7 +10,7 @@
 
 use super::{KernelBuilder, Lowering};
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
-use condensec_ir::layout::{Layout, Planes};
+use condensec_ir::layout::Layout;
 use condensec_ir::{Graph, NodeId, Op};
 
 /// Adds the step if some reader of `id` is a convolution with padding.
@@ -23,6 +23,13 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
         return;
     }
     let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
+    let filled = Filled {
+        first: planes.offset(0, 0, 0, 0),
+        rows: h,
+        columns: w,
+        pitch: planes.pitch,
+        end: planes.rows * planes.pitch + planes.left,
+    };
     let mut kernel = KernelBuilder::new("zero_borders", lowering);
     let y = kernel.buffer(lowering, id);
     let lanes = lowering.target.lanes;
@@ -30,7 +37,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
         let (image, channel) = f.div_rem_const(task, channels);
         let at = f.ptr_offset(y, image, planes.image * 4);
         let plane = f.ptr_offset(at, channel, planes.plane * 4);
-        zero_plane(f, plane, planes, h, w, lanes);
+        zero_around(f, plane, &filled, lanes);
     });
     let n_tasks = node.shape[0] * channels;
     lowering.add_step(id, kernel, n_tasks);
@@ -46,26 +53,41 @@ fn is_needed(graph: &Graph, id: NodeId) -> bool {
         })
 }
 
-fn zero_plane(
-    f: &mut FunctionBuilder,
-    plane: Value,
-    planes: &Planes,
-    h: usize,
-    w: usize,
-    lanes: usize,
-) {
-    let origin = planes.offset(0, 0, 0, 0);
-    let end = planes.rows * planes.pitch + planes.left;
-    let first_row_end = origin + w;
-    let gap = planes.pitch - w;
-    zero_range(f, plane, 0, origin, lanes);
-    if h > 1 && gap > 0 {
-        f.for_range(h - 1, |f, row| {
-            let at = f.ptr_offset(plane, row, planes.pitch * 4);
-            zero_range(f, at, first_row_end, gap, lanes);
+/// A rectangle of values in a plane.
+pub(super) struct Filled {
+    /// Offset of the first value.
+    pub first: usize,
+    /// Rows of values.
+    pub rows: usize,
+    /// Values in a row.
+    pub columns: usize,
+    /// Distance of two rows.
+    pub pitch: usize,
+    /// Elements of the plane that a convolution may read.
+    pub end: usize,
+}
+
+/// Zeros a plane except the values in it.
+pub(super) fn zero_around(f: &mut FunctionBuilder, plane: Value, filled: &Filled, lanes: usize) {
+    let &Filled {
+        first,
+        rows,
+        columns,
+        pitch,
+        end,
+    } = filled;
+    if rows == 0 || columns == 0 {
+        return zero_range(f, plane, 0, end, lanes);
+    }
+    zero_range(f, plane, 0, first, lanes);
+    let gap = pitch - columns;
+    if rows > 1 && gap > 0 {
+        f.for_range(rows - 1, |f, row| {
+            let at = f.ptr_offset(plane, row, pitch * 4);
+            zero_range(f, at, first + columns, gap, lanes);
         });
     }
-    let last = origin + (h - 1) * planes.pitch + w;
+    let last = first + (rows - 1) * pitch + columns;
     zero_range(f, plane, last, end.saturating_sub(last), lanes);
 }
 
