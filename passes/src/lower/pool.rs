@@ -4,17 +4,18 @@
 //! for image, channel (tasks)
 //!   for oy whose window lies inside           constant rows, unrolled if the window is small
 //!     for ox left of the inside               its own constant columns each
-//!     for ox inside, by lanes if stride 1     all columns
+//!     for ox inside, by lanes up to stride 2  all columns
 //!     for ox right of the inside
 //!   for oy at the upper or lower border       the same with a variable range of rows
 //! ```
 //! Only elements that exist are read: the padding of the result's or operand's storage, if any,
 //! belongs to convolutions.
 
-use super::view::{Dim, View, advance, for_dims, for_lanes, for_tasks, merge_dims, n_task_dims};
+use super::copy_row::for_vectors;
+use super::view::{Dim, View, advance, for_dims, for_tasks, merge_dims, n_task_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
-use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, Type, Value};
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, Parity, Type, Value};
 use condensec_ir::ops::{AvgPool, MaxPool};
 use std::ops::Range;
 
@@ -45,6 +46,7 @@ pub(super) fn lower_max(
         Pool {
             axes,
             kind: Kind::Max,
+            lanes: lowering.target.lanes,
         },
     )
 }
@@ -71,6 +73,7 @@ pub(super) fn lower_avg(
         Pool {
             axes,
             kind: Kind::Avg(op),
+            lanes: lowering.target.lanes,
         },
     )
 }
@@ -89,7 +92,6 @@ fn lower(
     let (x_view, y_view) = (View::of(lowering, operand)?, View::of(lowering, id)?);
     let planes = [shape[0], shape[1], 1];
     let mut dims = merge_dims(&planes, &[&x_view, &y_view]);
-    let lanes = lowering.target.lanes;
     let n_taps = pool.axes[0].kernel * pool.axes[1].kernel;
     let n_pixels = shape[2] * shape[3];
     let mut kernel = KernelBuilder::new(name, lowering);
@@ -107,7 +109,7 @@ fn lower(
     let pitches = [x_view.strides[2], y_view.strides[2]];
     let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
         for_dims(f, middle, bases, |f, bases| {
-            pool.emit_plane(f, bases, pitches, lanes)
+            pool.emit_plane(f, bases, pitches)
         });
     });
     lowering.add_step(id, kernel, n_tasks);
@@ -166,6 +168,7 @@ enum Kind<'a> {
 struct Pool<'a> {
     axes: [Axis; 2],
     kind: Kind<'a>,
+    lanes: usize,
 }
 
 /// Rows of a window.
@@ -178,13 +181,7 @@ struct Rows {
 }
 
 impl Pool<'_> {
-    fn emit_plane(
-        &self,
-        f: &mut FunctionBuilder,
-        bases: &[Value],
-        pitches: [isize; 2],
-        lanes: usize,
-    ) {
+    fn emit_plane(&self, f: &mut FunctionBuilder, bases: &[Value], pitches: [isize; 2]) {
         let axis = self.axes[0];
         let inside = axis.inside();
         let n_inside = inside.len();
@@ -202,7 +199,6 @@ impl Pool<'_> {
                     count: None,
                 },
                 pitches[0],
-                lanes,
             );
         });
         f.for_range(axis.n_windows - n_inside, |f, j| {
@@ -214,7 +210,7 @@ impl Pool<'_> {
             let (first_row, rows) = self.border_rows(f, oy);
             let x = advance(f, bases[0], first_row, pitches[0]);
             let y = advance(f, bases[1], oy, pitches[1]);
-            self.emit_row(f, x, y, rows, pitches[0], lanes);
+            self.emit_row(f, x, y, rows, pitches[0]);
         });
     }
 
@@ -261,18 +257,14 @@ impl Pool<'_> {
     }
 
     /// One row of the result; `x` points at the first row of its windows.
-    fn emit_row(
-        &self,
-        f: &mut FunctionBuilder,
-        x: Value,
-        y: Value,
-        rows: Rows,
-        pitch: isize,
-        lanes: usize,
-    ) {
+    fn emit_row(&self, f: &mut FunctionBuilder, x: Value, y: Value, rows: Rows, pitch: isize) {
         let axis = self.axes[1];
         let inside = axis.inside();
-        let lanes = if axis.stride == 1 { lanes } else { 1 };
+        let lanes = match axis.stride {
+            1 => self.lanes,
+            2 if self.has_pairs() => self.lanes,
+            _ => 1,
+        };
         let n_rows = rows.count.map(|count| {
             let count = f.index_to_i32(count);
             f.int_to_float(count)
@@ -280,15 +272,17 @@ impl Pool<'_> {
         let emit_windows = |f: &mut FunctionBuilder, windows: Range<usize>, lanes: usize| {
             let ox = windows.start;
             let taps = axis.taps(ox);
-            let first = axis.place(ox, taps.start);
-            let x = f.ptr_add_const(x, first * 4);
+            let x = f.ptr_add_const(x, axis.place(ox, taps.start) * 4);
             let y = f.ptr_add_const(y, ox * 4);
-            for_lanes(f, windows.len(), lanes, |f, lanes, i| {
-                let x = advance(f, x, i, axis.stride as isize);
-                let sum = self.emit_window(f, x, rows.n, taps.len(), pitch, lanes);
+            let columns = [(x, axis.stride), (y, 1)];
+            for_vectors(f, windows.len(), lanes, &columns, |f, lanes, at, i| {
+                let x = f.ptr_add_const(at[0], i * axis.stride * 4);
+                let sum = match axis.stride {
+                    2 if lanes > 1 => self.emit_pairs(f, x, rows.n, pitch, lanes),
+                    _ => self.emit_window(f, x, rows.n, taps.len(), pitch, lanes),
+                };
                 let result = self.divide(f, sum, n_rows, ox);
-                let y = advance(f, y, i, 1);
-                f.store_lanes(result, y, 0);
+                f.store_lanes(result, at[1], i * 4);
             });
         };
         for ox in 0..inside.start {
@@ -312,43 +306,119 @@ impl Pool<'_> {
         pitch: isize,
         lanes: usize,
     ) -> Value {
+        let step = self.axes[1].dilation * 4;
+        let start = self.start(f, lanes);
+        let sums = self.fold_rows(f, x, rows, pitch, &[start], |f, at, offset, sums| {
+            let tap = |f: &mut FunctionBuilder, sum: Value, at: Value, offset: usize| {
+                let value = f.load_lanes(lanes, at, offset);
+                self.combine(f, sum, value)
+            };
+            if n_columns <= MAX_UNROLLED_COLUMNS {
+                let offsets = (0..n_columns).map(|kx| offset + kx * step);
+                return vec![offsets.fold(sums[0], |sum, offset| tap(f, sum, at, offset))];
+            }
+            let (low, high) = (f.index(0), f.size(n_columns));
+            f.for_loop(low, high, 1, sums, |f, kx, sums| {
+                let at = f.ptr_offset(at, kx, step);
+                vec![tap(f, sums[0], at, offset)]
+            })
+        });
+        sums[0]
+    }
+
+    /// Whether the columns of a window are neighbours and some have a partner.
+    fn has_pairs(&self) -> bool {
+        let Axis {
+            kernel, dilation, ..
+        } = self.axes[1];
+        dilation == 1 && (2..=MAX_UNROLLED_COLUMNS).contains(&kernel)
+    }
+
+    /// `lanes` neighbouring windows whose first columns lie two apart; `x` points at the first.
+    ///
+    /// Rows are combined before the columns are taken apart, so that a window costs two shuffles
+    /// whatever its size. Even lanes of `pairs` hold the first columns of all pairs, odd lanes the
+    /// second ones; odd lanes of `last` hold the column that is left over.
+    fn emit_pairs(
+        &self,
+        f: &mut FunctionBuilder,
+        x: Value,
+        rows: Option<Value>,
+        pitch: isize,
+        lanes: usize,
+    ) -> Value {
+        let n_columns = self.axes[1].kernel;
+        // The left-over column starts one element early, which keeps inside of the windows.
+        let mut columns: Vec<usize> = (0..n_columns - 1).step_by(2).collect();
+        let mut sums = vec![self.start(f, lanes); 2];
+        if n_columns % 2 == 1 {
+            columns.push(n_columns - 2);
+            sums.extend_from_within(..);
+        }
+        let sums = self.fold_rows(f, x, rows, pitch, &sums, |f, at, offset, sums| {
+            let mut sums = sums.to_vec();
+            for (number, &column) in columns.iter().enumerate() {
+                let first = if 2 * number + 1 < n_columns { 0 } else { 2 };
+                for half in 0..2 {
+                    let offset = offset + (column + half * lanes) * 4;
+                    let value = f.load_lanes(lanes, at, offset);
+                    sums[first + half] = self.combine(f, sums[first + half], value);
+                }
+            }
+            sums
+        });
+        let (pairs, last) = sums.split_at(2);
+        let even = f.deinterleave(Parity::Even, pairs[0], pairs[1]);
+        let odd = match *last {
+            [a, b] => [self.combine(f, pairs[0], a), self.combine(f, pairs[1], b)],
+            _ => [pairs[0], pairs[1]],
+        };
+        let odd = f.deinterleave(Parity::Odd, odd[0], odd[1]);
+        self.combine(f, even, odd)
+    }
+
+    /// Runs `body(f, at, offset, sums)` for `rows` rows (all if `None`) from `x` on, at `offset` bytes
+    /// from `at`.
+    fn fold_rows(
+        &self,
+        f: &mut FunctionBuilder,
+        x: Value,
+        rows: Option<Value>,
+        pitch: isize,
+        sums: &[Value],
+        mut body: impl FnMut(&mut FunctionBuilder, Value, usize, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
         let [vertical, horizontal] = self.axes;
-        let row_step = vertical.dilation * pitch as usize * 4;
-        let column_step = horizontal.dilation * 4;
+        let step = vertical.dilation * pitch as usize * 4;
+        if rows.is_none() && vertical.kernel * horizontal.kernel <= MAX_UNROLLED_TAPS {
+            let mut sums = sums.to_vec();
+            for ky in 0..vertical.kernel {
+                sums = body(f, x, ky * step, &sums);
+            }
+            return sums;
+        }
+        let low = f.index(0);
+        let high = rows.unwrap_or_else(|| f.size(vertical.kernel));
+        f.for_loop(low, high, 1, sums, |f, ky, sums| {
+            let at = f.ptr_offset(x, ky, step);
+            body(f, at, 0, sums)
+        })
+    }
+
+    /// What a window without elements gives.
+    fn start(&self, f: &mut FunctionBuilder, lanes: usize) -> Value {
         let start = f.f32(match self.kind {
             Kind::Max => f32::NEG_INFINITY,
             Kind::Avg(_) => 0.0,
         });
-        let start = f.splat(start, lanes);
-        let tap = |f: &mut FunctionBuilder, sum: Value, at: Value, offset: usize| {
-            let value = f.load_lanes(lanes, at, offset);
-            match self.kind {
-                Kind::Max => f.fmax(value, sum),
-                Kind::Avg(_) => f.fadd(sum, value),
-            }
-        };
-        let row = |f: &mut FunctionBuilder, sum: Value, at: Value, offset: usize| {
-            if n_columns <= MAX_UNROLLED_COLUMNS {
-                let offsets = (0..n_columns).map(|kx| offset + kx * column_step);
-                return offsets.fold(sum, |sum, offset| tap(f, sum, at, offset));
-            }
-            let (low, high) = (f.index(0), f.size(n_columns));
-            let sums = f.for_loop(low, high, 1, &[sum], |f, kx, sums| {
-                let at = f.ptr_offset(at, kx, column_step);
-                vec![tap(f, sums[0], at, offset)]
-            });
-            sums[0]
-        };
-        if rows.is_none() && vertical.kernel * n_columns <= MAX_UNROLLED_TAPS {
-            return (0..vertical.kernel).fold(start, |sum, ky| row(f, sum, x, ky * row_step));
+        f.splat(start, lanes)
+    }
+
+    fn combine(&self, f: &mut FunctionBuilder, sum: Value, value: Value) -> Value {
+        match self.kind {
+            Kind::Max => f.fmax(value, sum),
+            Kind::Avg(_) => f.fadd(sum, value),
         }
-        let low = f.index(0);
-        let high = rows.unwrap_or_else(|| f.size(vertical.kernel));
-        let sums = f.for_loop(low, high, 1, &[start], |f, ky, sums| {
-            let at = f.ptr_offset(x, ky, row_step);
-            vec![row(f, sums[0], at, 0)]
-        });
-        sums[0]
     }
 
     /// A sum over window `ox`, and those like it, as a mean.
