@@ -7,8 +7,8 @@
 //! ```
 //! Rules (see `condensec_ir::layout` for the layouts):
 //! - A convolution reads planes with at least its padding, or strips if it is 1x1; a strided one
-//!   reads phase planes, which are always a relayout.
-//! - Input, result and residual of a convolution have the same row pitch. Values tied this way form
+//!   reads phase planes, which are always a relayout, unless it has a depthwise kernel of its own.
+//! - Input, result and residual of a convolution have the same row pitch, except for such kernels. Values tied this way form
 //!   a class, found by union-find, whose pitch is the widest that a member needs; so a chain of
 //!   convolutions runs without copies.
 //! - A value that a convolution writes and only 1x1 convolutions and residual adds read is in
@@ -16,6 +16,7 @@
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
 
+use crate::lower::depthwise::is_direct;
 use crate::lower::strip_width;
 use condensec_ir::layout::{Layout, Planes, Strips};
 use condensec_ir::ops::{Conv2d, Relayout};
@@ -67,6 +68,14 @@ fn convolution_readers(graph: &Graph, id: NodeId) -> impl Iterator<Item = &Conv2
 
 fn is_strided(conv: &Conv2d) -> bool {
     conv.strides != [1, 1]
+}
+
+/// Phases by which a convolution reads its input's planes.
+fn phases(graph: &Graph, conv: &Conv2d) -> [usize; 2] {
+    if is_direct(graph, conv) {
+        return [1, 1];
+    }
+    conv.strides
 }
 
 fn is_pointwise(graph: &Graph, conv: &Conv2d) -> bool {
@@ -143,23 +152,23 @@ impl Inserter<'_> {
         }
     }
 
-    /// What a convolution reads must be writable as planes; strided ones get phase planes, one
-    /// relayout for all readers that agree on stride.
+    /// What a convolution reads must be writable as planes; phase planes are a relayout, one for all
+    /// readers that agree on phases.
     fn separate_convolution_operands(&mut self) {
         let mut made: IndexMap<(NodeId, [usize; 2]), NodeId> = IndexMap::new();
         for id in self.graph.order() {
             let Op::Conv2d(conv) = &self.graph.node(id).op else {
                 continue;
             };
-            let (strides, has_residual) = (conv.strides, conv.residual);
+            let (phases, has_residual) = (phases(self.graph, conv), conv.residual);
             let operands = self.graph.operands(id);
             let x = operands[0];
-            if strides != [1, 1] || !writes_planes(&self.graph.node(x).op) {
-                let copy = match made.get(&(x, strides)) {
+            if phases != [1, 1] || !writes_planes(&self.graph.node(x).op) {
+                let copy = match made.get(&(x, phases)) {
                     Some(&copy) => copy,
                     None => {
                         let copy = self.relayout(x);
-                        made.insert((x, strides), copy);
+                        made.insert((x, phases), copy);
                         copy
                     }
                 };
@@ -225,7 +234,11 @@ fn choose_pitches(graph: &Graph) -> IndexMap<NodeId, usize> {
         id
     }
     for &id in &order {
-        if matches!(graph.node(id).op, Op::Conv2d(_)) {
+        if let Op::Conv2d(conv) = &graph.node(id).op {
+            // Strided ones that read ordinary planes walk rows of both.
+            if is_strided(conv) && phases(graph, conv) == [1, 1] {
+                continue;
+            }
             for operand in graph.operands(id) {
                 let (a, b) = (root(&parent, operand), root(&parent, id));
                 parent.insert(a, b);
@@ -254,7 +267,7 @@ fn window_needs(graph: &Graph, id: NodeId) -> ([usize; 4], [usize; 2]) {
     let mut pads = [0; 4];
     let mut phases = [1, 1];
     for conv in convolution_readers(graph, id) {
-        phases = conv.strides;
+        phases = self::phases(graph, conv);
         for (pad, wanted) in pads.iter_mut().zip(conv.pads) {
             *pad = wanted.max(*pad);
         }

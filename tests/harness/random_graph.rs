@@ -179,7 +179,13 @@ fn layer() -> impl Strategy<Value = Layer> {
 pub fn network() -> impl Strategy<Value = Network> {
     (
         1u32..5,
-        (1usize..3, 1usize..9, 1usize..14, 1usize..16),
+        (
+            1usize..3,
+            1usize..9,
+            1usize..14,
+            // Rows of several vectors now and then.
+            prop_oneof![3 => 1usize..16, 1 => 16usize..40],
+        ),
         prop::collection::vec(layer(), 1..6),
         any::<u64>(),
     )

@@ -48,3 +48,12 @@ impl ListCost {
         (self.runs * (self.n_lists * self.per_list + n_entries as f64 * self.per_entry)) as u64
     }
 }
+
+/// A depthwise convolution without lists: every task computes `n_vectors` vectors of `n_multiply_adds`
+/// each.
+pub(super) fn depthwise_cycles(n_tasks: usize, n_vectors: usize, n_multiply_adds: usize) -> u64 {
+    // Bound by loads, one per multiply-add, many of which cross a cache line; then the store and
+    // the epilogue.
+    let per_vector = 0.75 * n_multiply_adds as f64 + 2.0;
+    (n_tasks as f64 * (n_vectors as f64 * per_vector + 20.0)) as u64
+}

@@ -9,6 +9,7 @@ mod constant;
 mod conv2d;
 mod copy_row;
 mod cost;
+pub(crate) mod depthwise;
 mod elementwise;
 mod fully_connected;
 mod kernel_builder;
@@ -146,6 +147,7 @@ fn lower_node(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), String> {
         Op::Binary(op) => elementwise::lower_binary(lowering, id, op),
         Op::Concat(op) => concat::lower(lowering, id, op),
         Op::Constant(op) => constant::lower(lowering, id, op),
+        Op::Conv2d(op) if depthwise::is_direct(graph, op) => depthwise::lower(lowering, id, op),
         Op::Conv2d(op) => conv2d::lower(lowering, id, op),
         Op::FullyConnected(op) => fully_connected::lower(lowering, id, op),
         // An input is where the caller put it.

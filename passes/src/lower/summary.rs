@@ -7,8 +7,41 @@ use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{LevelId, NodeId, TensorId};
 
-/// Records a layer with weights; `n_positions` is how often each weight is used in a run, `kernels`
-/// what runs it at each level.
+/// Records a layer whose weights all levels read as they are.
+pub(super) fn add_dense_layer(
+    lowering: &mut Lowering<'_>,
+    id: NodeId,
+    weight: TensorId,
+    cycles: u64,
+    kernel: &str,
+) {
+    let (node, tensor) = (lowering.graph.node(id), lowering.graph.tensor(weight));
+    let n_positions = node.shape[0] * node.shape[2..].iter().product::<usize>();
+    let per_level = (0..lowering.graph.n_levels).map(|level| {
+        let n_kept = tensor.n_kept(LevelId(level)) as u64;
+        LayerLevel {
+            n_kept,
+            macs: n_kept * n_positions as u64,
+            weight_bytes: 4 * tensor.n_elems() as u64,
+            predicted_cycles: cycles,
+            kernel: kernel.to_string(),
+        }
+    });
+    let summary = LayerSummary {
+        name: node.origin.name.clone(),
+        op_type: node.origin.op_type.clone(),
+        shape: tensor.shape.clone(),
+        block: vec![1; tensor.shape.len()],
+        format: "dense",
+        is_maskable: false,
+        n_weights: tensor.n_elems() as u64,
+        per_level: per_level.collect(),
+    };
+    lowering.program.layers.push(summary);
+}
+
+/// Records a layer with weights in lists; `n_positions` is how often each weight is used in a run,
+/// `kernels` what runs it at each level.
 pub(super) fn add_layer(
     lowering: &mut Lowering<'_>,
     id: NodeId,

@@ -45,6 +45,12 @@ impl TileAccess {
         }
     }
 
+    /// Address of the first pixel of image `image` in storage at `base`.
+    pub fn image(&self, f: &mut FunctionBuilder, base: Value, image: Value) -> Value {
+        let at = f.ptr_offset(base, image, self.image);
+        f.ptr_add_const(at, self.origin)
+    }
+
     /// Address of tile `tile` of image `image` in storage at `base`.
     pub fn tile(
         &self,
@@ -54,8 +60,7 @@ impl TileAccess {
         tile: Value,
         width: usize,
     ) -> Value {
-        let at = f.ptr_offset(base, image, self.image);
-        let at = f.ptr_add_const(at, self.origin);
+        let at = self.image(f, base, image);
         match self.strip {
             None => f.ptr_offset(at, tile, width * 4),
             Some((strip_width, strip_bytes)) if width < strip_width => {
