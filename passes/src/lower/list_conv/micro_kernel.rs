@@ -5,10 +5,14 @@
 
 use super::splats::Splats;
 use super::{EntryOrder, Group, ListConv, ListConvBuffers, PixelVector, Variant};
-use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
+use condensec_ir::kernel::{FunctionBuilder, IntBinaryOp, MemoryType, Value};
 
 /// Single rows make short lists, which are over before the next one's lines arrive.
 const ROW_LISTS_AHEAD: usize = 2;
+
+/// Sums that wait for each other: a multiply-add takes four cycles, and two start in each. The narrow
+/// tile at the end of a map has fewer, so it takes several entries at once.
+const SUMS_IN_FLIGHT: usize = 8;
 
 /// Lists whose tables must exist behind the last one, because a kernel looks ahead.
 pub(in crate::lower) const LISTS_AHEAD: usize = Variant::COLUMN_ROWS;
@@ -49,25 +53,64 @@ impl ListConv {
         let ahead = self
             .prefetches
             .then(|| self.look_ahead(f, buffers, list, first));
-        let zero = f.index(0);
-        let mut initial = vec![values];
-        initial.extend(start);
-        let sums = f.for_loop(zero, length, 1, &initial, |f, entry, carried| {
-            let (value_at, sums) = (carried[0], &carried[1..]);
+        // `n` entries from `entry` on, each added to sums of its own; `carried` is the address of the
+        // values, then the sums.
+        let step = |f: &mut FunctionBuilder, entry: Value, carried: &[Value], n: usize| {
+            let value_at = carried[0];
             if let Some(Some(distance)) = ahead {
                 let next = f.ptr_add(value_at, distance);
                 f.prefetch(next);
             }
             let at = f.ptr_offset(indices, entry, 2);
-            let index = f.load(MemoryType::U16, at, 0);
-            let x = f.ptr_offset(x, index, self.index_unit);
-            let mut next = vec![f.ptr_add_const(value_at, entry_bytes)];
-            let weight =
-                |f: &mut FunctionBuilder, row: usize| f.load(MemoryType::F32, value_at, row * 4);
-            next.extend(self.multiply_add(f, group, x, weight, sums));
+            let mut next = vec![f.ptr_add_const(value_at, n * entry_bytes)];
+            for (number, sums) in carried[1..].chunks(start.len()).take(n).enumerate() {
+                let index = f.load(MemoryType::U16, at, number * 2);
+                let x = f.ptr_offset(x, index, self.index_unit);
+                let weight = |f: &mut FunctionBuilder, row: usize| {
+                    f.load(MemoryType::F32, value_at, number * entry_bytes + row * 4)
+                };
+                next.extend(self.multiply_add(f, group, x, weight, sums));
+            }
             next
+        };
+        let zero = f.index(0);
+        let mut initial = vec![values];
+        initial.extend(start);
+        let n_sums = match start.len() {
+            0..SUMS_IN_FLIGHT => (SUMS_IN_FLIGHT / start.len()).next_power_of_two(),
+            _ => 1,
+        };
+        if n_sums == 1 {
+            return f.for_loop(zero, length, 1, &initial, |f, entry, carried| {
+                step(f, entry, carried, 1)
+            })[1..]
+                .to_vec();
+        }
+        for _ in 1..n_sums {
+            initial.extend(self.zeros(f, group));
+        }
+        let mask = f.index(-(n_sums as i64));
+        let whole = f.int(IntBinaryOp::And, length, mask);
+        let all = f.for_loop(zero, whole, n_sums, &initial, |f, entry, carried| {
+            step(f, entry, carried, n_sums)
         });
-        sums[1..].to_vec()
+        let (first, others) = all.split_at(1 + start.len());
+        let rest = f.for_loop(whole, length, 1, first, |f, entry, carried| {
+            step(f, entry, carried, 1)
+        });
+        let mut sums = rest[1..].to_vec();
+        for other in others.chunks(start.len()) {
+            for (sum, &other) in sums.iter_mut().zip(other) {
+                *sum = f.fadd(*sum, other);
+            }
+        }
+        sums
+    }
+
+    fn zeros(&self, f: &mut FunctionBuilder, group: Group<'_>) -> Vec<Value> {
+        let zero = Splats::new(f.f32(0.0));
+        let row: Vec<Value> = group.vectors.iter().map(|v| zero.of(f, v.lanes)).collect();
+        std::iter::repeat_n(row, group.rows).flatten().collect()
     }
 
     /// Asks for what follows the list `list`, whose first entry is `first`. Returns the distance in
