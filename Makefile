@@ -2,11 +2,18 @@
 # may (see tests/setup.sh), and say what they go without where they may not.
 
 CARGO ?= cargo
+# Looked up when a recipe runs, after setup: LLVM is used where it is.
+LLVM = $(shell test -e /usr/lib/llvm-22/lib/libMLIRIR.a && echo --features condensec/llvm)
 
 .PHONY: demo test build setup lint figures
 
 build:
-	$(CARGO) build --release -p condensec
+	sh tests/setup.sh build
+	$(MAKE) --no-print-directory compiler
+
+.PHONY: compiler
+compiler:
+	$(CARGO) build --release -p condensec $(LLVM)
 
 # The main job on a real supernet: compile, run at every level, cross-compile.
 demo: build
@@ -14,17 +21,18 @@ demo: build
 
 # Everything that can be checked on this machine; what cannot be is listed as "skipped: <name>".
 test: setup lint
-	$(CARGO) build --release --workspace
-	CONDENSEC=$(CURDIR)/target/release/condensec $(CARGO) test --release --workspace
+	$(CARGO) build --release --workspace $(LLVM)
+	CONDENSEC=$(CURDIR)/target/release/condensec $(CARGO) test --release --workspace $(LLVM)
 
-lint:
+# Once as it is used here, once as pure Rust.
+lint: setup
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets $(LLVM) -- -D warnings
+	$(CARGO) clippy --release -p condensec -- -D warnings
 
 setup:
 	sh tests/setup.sh
 
-# The figures of the README, beside the engines that setup_peers.sh can install.
-figures: setup
-	sh tests/bench/setup_peers.sh
+# The figures of the README and of closing notes.
+figures: setup compiler
 	sh tests/bench/figures.sh

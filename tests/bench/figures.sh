@@ -14,7 +14,7 @@ if ! $python -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then
 	exit 0
 fi
 # The LLVM back end makes the faster code.
-if [ -z "${FEATURES+set}" ] && [ -x /usr/lib/llvm-22/bin/llvm-config ]; then
+if [ -z "${FEATURES+set}" ] && [ -e /usr/lib/llvm-22/lib/libMLIRIR.a ]; then
 	FEATURES=condensec/llvm
 fi
 ${CARGO:-cargo} build --release --quiet -p condensec -p condensec-examples ${FEATURES:+--features "$FEATURES"}
