@@ -27,8 +27,8 @@ pub struct DescriptorFields<'a> {
     pub state_bytes: u64,
     /// Offset of the arena in the state.
     pub arena_offset: u64,
-    /// `init`, `set_level`, `level`, `run`.
-    pub entry_points: [FunctionId; 4],
+    /// `init`, `set_level`, `level`, `run`, `run_parallel`.
+    pub entry_points: [FunctionId; 5],
 }
 
 /// Where the tables are among the data objects of the model.
@@ -439,6 +439,7 @@ mod tests {
                 FunctionId(11),
                 FunctionId(12),
                 FunctionId(13),
+                FunctionId(14),
             ],
         };
         let mut data = TableData::new(&program);
@@ -490,6 +491,7 @@ mod tests {
             offset_of!(Model, set_level),
             offset_of!(Model, level),
             offset_of!(Model, run),
+            offset_of!(Model, run_parallel),
         ];
         assert_eq!(offsets(model), pointers.map(|p| p as u64));
 

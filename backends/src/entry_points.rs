@@ -9,17 +9,17 @@
 //! offset 8        bases: arena, inputs, outputs, as pointers
 //! next 64-multiple: the activation arena
 //! ```
-//! `run` reads the level once, so a change during a run takes effect with the next one. An address
-//! that is no initialised state is told by alignment and magic; that is a help against mistakes,
-//! not a defence.
+//! `run` reads the level once, so a change during a run takes effect with the next one;
+//! `run_parallel` differs in who calls the kernels only. An address that is no initialised state is
+//! told by alignment and magic; that is a help against mistakes, not a defence.
+
+mod run;
 
 use condensec_ir::kernel::{
     CompareOp, DataId, Function, FunctionBuilder, IntBinaryOp, MemoryType, Program, Symbol, Type,
     Value,
 };
 use condensec_runtime::abi::{STATE_ALIGN, STATE_MAGIC, Status};
-
-use crate::descriptor::step_bytes;
 
 /// Where things are in the state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct Context<'a> {
 }
 
 /// Names of the entry points in the order of [`build`], without the model's prefix.
-pub const NAMES: [&str; 5] = ["init", "set_level", "level", "run", "model"];
+pub const NAMES: [&str; 6] = ["init", "set_level", "level", "run", "run_parallel", "model"];
 
 /// Builds the entry points, in the order of [`NAMES`].
 pub fn build(context: &Context<'_>) -> Vec<Function> {
@@ -73,7 +73,8 @@ pub fn build(context: &Context<'_>) -> Vec<Function> {
         init(context),
         set_level(context),
         level(context),
-        run(context),
+        run::run(context),
+        run::run_parallel(context),
         model(context),
     ];
     for function in &mut functions {
@@ -142,63 +143,6 @@ fn level(context: &Context<'_>) -> Function {
             )
         },
     )[0];
-    f.finish_with(Some(result))
-}
-
-/// `<name>_run(state, inputs, outputs) -> status`
-fn run(context: &Context<'_>) -> Function {
-    let Context {
-        program,
-        pointer_bytes,
-        ..
-    } = *context;
-    let layout = StateLayout::new(program, pointer_bytes);
-    let n_steps = program.steps.first().map_or(0, Vec::len);
-    let mut f = new(context, "run", &[Type::Ptr, Type::Ptr, Type::Ptr]);
-    let [state, inputs, outputs] = f.parameters();
-    let inputs_at = BASES_AT + pointer_bytes;
-    let outputs_at = inputs_at + program.inputs.len() * pointer_bytes;
-    let ports = [
-        (inputs, inputs_at, program.inputs.len()),
-        (outputs, outputs_at, program.outputs.len()),
-    ];
-    // A model without inputs may be called with a null array of them.
-    let arrays: Vec<Value> = ports
-        .iter()
-        .filter(|(.., n)| *n > 0)
-        .map(|(array, ..)| is_null(&mut f, *array))
-        .collect();
-    let result = check_state(&mut f, state, &arrays, |f| {
-        let bases = f.ptr_add_const(state, BASES_AT);
-        let missing = ports.map(|(array, at, n)| {
-            let target = f.ptr_add_const(state, at);
-            copy_pointers(f, pointer_bytes, array, target, n)
-        });
-        let missing = f.int(IntBinaryOp::Or, missing[0], missing[1]);
-        let zero = f.i32(0);
-        let is_missing = f.compare(CompareOp::Ne, missing, zero);
-        check(f, &[is_missing], Status::BadPointer, |f| {
-            let level = f.atomic_load(state, LEVEL_AT);
-            let n_levels = f.i32(program.n_levels() as i32);
-            let no_such_level = f.compare(CompareOp::Ge, level, n_levels);
-            check(f, &[no_such_level], Status::BadLevel, |f| {
-                let arena = f.ptr_add_const(state, layout.arena_offset as usize);
-                f.store(MemoryType::Ptr, arena, bases, 0);
-                let table = f.address(Symbol::Data(context.steps, 0));
-                let level = f.i32_to_index(level);
-                let steps = f.ptr_offset(table, level, n_steps * step_bytes(pointer_bytes));
-                f.for_range(n_steps, |f, i| {
-                    let step = f.ptr_offset(steps, i, step_bytes(pointer_bytes));
-                    let kernel = f.load(MemoryType::Ptr, step, 0);
-                    let arguments = f.load(MemoryType::Ptr, step, pointer_bytes);
-                    let n_tasks = f.load(MemoryType::Index, step, 3 * pointer_bytes);
-                    let first = f.index(0);
-                    f.call_indirect(kernel, &[bases, arguments, first, n_tasks]);
-                });
-                status(f, Status::Ok)
-            })
-        })
-    });
     f.finish_with(Some(result))
 }
 
@@ -290,28 +234,6 @@ fn check_state(
     })
 }
 
-/// Copies `n` pointers; returns an i32 that is not zero if one of them is null.
-fn copy_pointers(
-    f: &mut FunctionBuilder,
-    pointer_bytes: usize,
-    source: Value,
-    target: Value,
-    n: usize,
-) -> Value {
-    let zero = f.i32(0);
-    let one = f.i32(1);
-    let low = f.index(0);
-    let high = f.size(n);
-    f.for_loop(low, high, 1, &[zero], |f, i, missing| {
-        let from = f.ptr_offset(source, i, pointer_bytes);
-        let to = f.ptr_offset(target, i, pointer_bytes);
-        let pointer = f.load(MemoryType::Ptr, from, 0);
-        f.store(MemoryType::Ptr, pointer, to, 0);
-        let null = is_null(f, pointer);
-        vec![f.select(null, one, missing[0])]
-    })[0]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,7 +321,7 @@ mod tests {
             steps: DataId(0),
             model: DataId(1),
         };
-        let [init, set_level, level, _, _]: [Function; 5] = build(&context).try_into().unwrap();
+        let [init, set_level, level, ..]: [Function; 6] = build(&context).try_into().unwrap();
         let mut machine = Machine::new(&program);
         let (state, out) = (machine.allocate("state", 192), machine.allocate("out", 8));
         let mut call = |function: &Function, arguments: &[u64]| {

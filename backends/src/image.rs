@@ -51,7 +51,7 @@ impl<'a> Image<'a> {
             pointer_bytes,
             state_bytes: state.state_bytes,
             arena_offset: state.arena_offset,
-            entry_points: [0, 1, 2, 3].map(entry_point),
+            entry_points: [0, 1, 2, 3, 4].map(entry_point),
         };
         let mut tables = TableData::new(program);
         let ids = descriptor::add_tables(program, &fields, &mut tables)?;

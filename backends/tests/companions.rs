@@ -20,11 +20,11 @@ fn program(name: &str, factors: &[f32]) -> Program {
     program.outputs.push(port("out/0*/", &[3, 1]));
     program.arena_bytes = 10;
     let factors_id = program.add_data(floats("factors", Section::Weights, factors));
-    let function = kernel("sum", |f, [bases, arguments, ..]| {
+    let function = kernel("sum", |f, [bases, arguments, begin, end]| {
         let [a, b, out] = [8, 16, 24].map(|at| f.load(MemoryType::Ptr, bases, at));
         let factor = f.load(MemoryType::Ptr, arguments, 0);
         let factor = f.load(MemoryType::F32, factor, 0);
-        f.for_range(3, |f, i| {
+        f.for_each(begin, end, 1, |f, i| {
             let at = |f: &mut condensec_ir::kernel::FunctionBuilder, p| f.ptr_offset(p, i, 4);
             let [a, b, out] = [a, b, out].map(|p| at(f, p));
             let [a, b] = [a, b].map(|p| f.load(MemoryType::F32, p, 0));
@@ -37,6 +37,7 @@ fn program(name: &str, factors: &[f32]) -> Program {
     for (level, steps) in program.steps.iter_mut().enumerate() {
         let factor = Symbol::Data(factors_id, 4 * level as u64);
         steps[0].arguments.push(Argument::Address(factor));
+        steps[0].n_tasks = 3;
     }
     program
 }
@@ -58,6 +59,15 @@ const TWO_MODELS: &str = r#"
 #include "second.h"
 #include "first.h"
 #include <stdio.h>
+
+/* Counts its calls in what pool leads to, and does the tasks one by one. */
+static void one_by_one(void *pool, cnd_kernel kernel, void *const *bases, const void *arguments, size_t n_tasks)
+{
+    size_t task;
+    ++*(int *)pool;
+    for (task = 0; task < n_tasks; task++)
+        kernel(bases, arguments, task, task + 1);
+}
 
 #ifdef __cplusplus
 alignas(FIRST_STATE_ALIGN)
@@ -86,11 +96,21 @@ int main(void)
     printf("%g %g %g\n", out[0], out[1], out[2]);
     printf("%s %s %d %d\n", first_model()->name, second_model()->inputs[SECOND_INPUT_TYPE].name,
            FIRST_LEVELS, SECOND_OUTPUT_OUT_0);
+    {
+        const void *const inputs[] = {a, b};
+        void *const outputs[] = {out};
+        int n_calls = 0;
+        if (first_run_parallel(f, inputs, outputs, one_by_one, &n_calls) != CND_OK)
+            return 7;
+        printf("%g %g %g in %d\n", out[0], out[1], out[2], n_calls);
+        if (second_model()->run_parallel(s, inputs, outputs, NULL, NULL) != CND_OK)
+            return 8;
+    }
     return ((const float *)(const void *)second_weights)[2] == 30 ? 0 : 6;
 }
 "#;
 
-const PRINTED: &str = "5 7 9\n150 210 270\nfirst type 2 0\n";
+const PRINTED: &str = "5 7 9\n150 210 270\nfirst type 2 0\n5 7 9 in 1\n";
 
 fn compile_and_run(folder: &Path, compiler: &str, source: &str, options: &[&str]) -> String {
     std::fs::write(folder.join(source), TWO_MODELS).unwrap();
@@ -176,6 +196,24 @@ fn main() {
     println!("{out:?} at {}", model.level());
     assert_eq!(model.set_level(second::LEVELS), Err(second::BadLevel));
     assert!(!second::Model::descriptor().is_null());
+    let mut n_calls = 0;
+    let pool = (&raw mut n_calls).cast();
+    unsafe { model.run_parallel(one_by_one, pool, &[1.0, 0.0, 0.0], &[0.0, 0.0, 1.0], &mut out) };
+    println!("{out:?} in {n_calls}");
+}
+
+unsafe extern "C" fn one_by_one(
+    pool: *mut std::ffi::c_void,
+    kernel: second::Kernel,
+    bases: *const *mut std::ffi::c_void,
+    arguments: *const std::ffi::c_void,
+    n_tasks: usize,
+) {
+    const _: second::ParallelFor = one_by_one;
+    unsafe {
+        *pool.cast::<i32>() += 1;
+        (0..n_tasks).for_each(|task| kernel(bases, arguments, task, task + 1));
+    }
 }
 "#;
     std::fs::write(folder.path().join("main.rs"), source).unwrap();
@@ -184,7 +222,8 @@ fn main() {
         .args(["--edition=2024", "-L", ".", "-o", "main", "main.rs"])
         .current_dir(folder.path()));
     let printed = run(&mut Command::new(folder.path().join("main")));
-    assert_eq!(printed, "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n");
+    let expected = "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n[10.0, 0.0, 10.0] in 1\n";
+    assert_eq!(printed, expected);
 }
 
 #[test]

@@ -124,7 +124,15 @@ fn objects_have_the_sections_and_symbols_that_the_design_names() {
                 .symbols()
                 .filter(|s| s.is_definition() && s.is_global()),
         );
-        let expected = ["init", "level", "model", "run", "set_level", "weights"];
+        let expected = [
+            "init",
+            "level",
+            "model",
+            "run",
+            "run_parallel",
+            "set_level",
+            "weights",
+        ];
         assert!(
             visible
                 .iter()
@@ -170,7 +178,15 @@ fn a_shared_library_shows_the_interface_only() {
     let bytes = std::fs::read(path).unwrap();
     let shared = parse(&bytes);
     let visible = names(shared.dynamic_symbols().filter(|s| s.is_definition()));
-    let expected = ["init", "level", "model", "run", "set_level", "weights"];
+    let expected = [
+        "init",
+        "level",
+        "model",
+        "run",
+        "run_parallel",
+        "set_level",
+        "weights",
+    ];
     assert!(
         visible
             .iter()

@@ -7,8 +7,8 @@
 
 use core::ffi::{c_char, c_void};
 
-/// Version of this interface; it changes when a field changes its meaning or place.
-pub const ABI_VERSION: u32 = 1;
+/// Version of this interface; it changes with any of the types below.
+pub const ABI_VERSION: u32 = 2;
 
 /// Alignment of the state memory that the caller gives to `init`, in bytes.
 pub const STATE_ALIGN: usize = 64;
@@ -101,6 +101,27 @@ pub type Run = unsafe extern "C" fn(
     outputs: *const *mut c_void,
 ) -> i32;
 
+/// Does the tasks of a step: calls `kernel(bases, arguments, begin, end)` on ranges that together are
+/// `0..n_tasks`, each task once, on any threads at any time, and returns when all calls have. What
+/// was written before is visible to the tasks, and what they write to the caller, as threads and
+/// locks have it. `pool` is what the caller of the run gave, for whatever it needs.
+pub type ParallelFor = unsafe extern "C" fn(
+    pool: *mut c_void,
+    kernel: Kernel,
+    bases: *const *mut c_void,
+    arguments: *const c_void,
+    n_tasks: usize,
+);
+/// `run_parallel`: `run` with the tasks of every step that has several done by `parallel_for`; the
+/// same bits come out. The library starts no threads of its own. Without a `parallel_for` it is `run`.
+pub type RunParallel = unsafe extern "C" fn(
+    state: *mut c_void,
+    inputs: *const *const c_void,
+    outputs: *const *mut c_void,
+    parallel_for: Option<ParallelFor>,
+    pool: *mut c_void,
+) -> i32;
+
 /// The static description of a model.
 #[repr(C)]
 pub struct Model {
@@ -152,6 +173,8 @@ pub struct Model {
     pub level: GetLevel,
     /// Entry point.
     pub run: Run,
+    /// Entry point; since version 2.
+    pub run_parallel: RunParallel,
 }
 
 // SAFETY: all pointers lead to constants of the library, which nobody writes.

@@ -132,6 +132,12 @@ typedef struct cnd_tensor_info {{
 /* Does tasks begin..end of a step; bases: arena, inputs, outputs. */
 typedef void (*cnd_kernel)(void *const *bases, const void *arguments, size_t begin, size_t end);
 
+/* Does the tasks of a step: calls kernel(bases, arguments, begin, end) on ranges that together are
+ * 0..n_tasks, each task once, on any threads at any time, and returns when all calls have. Locks or
+ * joins of threads order memory as they should. pool is the caller's, for whatever it needs. */
+typedef void (*cnd_parallel_for)(void *pool, cnd_kernel kernel, void *const *bases, const void *arguments,
+                                 size_t n_tasks);
+
 /* One kernel call of a run. Tasks are independent of each other; steps are not. */
 typedef struct cnd_step {{
     cnd_kernel kernel;
@@ -175,6 +181,8 @@ typedef struct cnd_model {{
     cnd_status (*set_level)(void *state, uint32_t level);
     uint32_t (*level)(const void *state);
     cnd_status (*run)(void *state, const void *const *inputs, void *const *outputs);
+    cnd_status (*run_parallel)(void *state, const void *const *inputs, void *const *outputs,
+                               cnd_parallel_for parallel_for, void *pool);
 }} cnd_model;
 #endif /* CND_ABI_H */
 
@@ -191,14 +199,17 @@ typedef struct cnd_model {{
 /// Refuses a compiler for another pointer width, or one that lays structs out in another way.
 fn size_asserts(pointer_bytes: usize) -> String {
     let p = pointer_bytes;
-    // Sums of the fields above; all are free of padding but for the end of 32-bit cnd_model.
+    // Sums of the fields above; only the end of 32-bit cnd_model is padded.
     let sizes = [
         ("void *", p),
         ("cnd_status", 4),
         ("cnd_tensor_info", 2 * p + 16),
         ("cnd_step", 4 * p),
         ("cnd_level", 2 * p + 32),
-        ("cnd_model", 8 + 4 * p + 16 + 4 * p + 48 + 4 * p),
+        (
+            "cnd_model",
+            (8 + 4 * p + 16 + 4 * p + 48 + 5 * p).next_multiple_of(8),
+        ),
     ];
     let mut out = String::new();
     for (ty, size) in sizes {
@@ -257,6 +268,9 @@ cnd_status {name}_set_level({name} *model, uint32_t level);
 uint32_t {name}_level(const {name} *model);
 /* One inference; arrays in the order of the enums above. One run at a time per instance. */
 cnd_status {name}_run({name} *model, const void *const inputs[], void *const outputs[]);
+/* The same, with the tasks of a step done by parallel_for; null does them here. Starts no threads. */
+cnd_status {name}_run_parallel({name} *model, const void *const inputs[], void *const outputs[],
+                               cnd_parallel_for parallel_for, void *pool);
 /* The static description: all that is in the manifest. */
 const cnd_model *{name}_model(void);
 

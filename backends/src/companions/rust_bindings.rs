@@ -24,7 +24,7 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
     let names = parameter_names(
         ports().map(|p| p.name.as_str()),
-        &["inputs", "outputs", "status"],
+        &["inputs", "outputs", "parallel_for", "pool", "status"],
     );
     let n_inputs = manifest.inputs.len();
     let parameter = |(i, port): (usize, &PortEntry)| {
@@ -94,8 +94,34 @@ pub const STATE_BYTES: usize = {state_bytes};
         inputs: *const *const c_void,
         outputs: *const *mut c_void,
     ) -> i32;
+    fn {name}_run_parallel(
+        state: *mut c_void,
+        inputs: *const *const c_void,
+        outputs: *const *mut c_void,
+        parallel_for: ParallelFor,
+        pool: *mut c_void,
+    ) -> i32;
     fn {name}_model() -> *const c_void;
 }}
+
+/// Does tasks `begin..end` of a step.
+pub type Kernel = unsafe extern "C" fn(
+    bases: *const *mut c_void,
+    arguments: *const c_void,
+    begin: usize,
+    end: usize,
+);
+
+/// Does the tasks of a step: calls `kernel(bases, arguments, begin, end)` on ranges that together
+/// are `0..n_tasks`, each task once, on any threads at any time, and returns when all calls have.
+/// `pool` is what [`Model::run_parallel`] was given.
+pub type ParallelFor = unsafe extern "C" fn(
+    pool: *mut c_void,
+    kernel: Kernel,
+    bases: *const *mut c_void,
+    arguments: *const c_void,
+    n_tasks: usize,
+);
 
 /// Memory of one instance; a `static`, or boxed: it is too large for most stacks.
 #[repr(C, align({align}))]
@@ -182,6 +208,31 @@ impl<'memory> Model<'memory> {{
         // SAFETY: the state is initialised and not shared for running, the arrays have the sizes
         // that the model reads and writes.
         let status = unsafe {{ {name}_run(self.switch.state, inputs.as_ptr(), outputs.as_ptr()) }};
+        debug_assert_eq!(status, 0);
+    }}
+
+    /// [`Model::run`] with the tasks of every step done by `parallel_for`; the same bits come out.
+    ///
+    /// # Safety
+    /// `parallel_for` does what its type says when it gets `pool`.
+    #[allow(clippy::too_many_arguments)]
+    pub unsafe fn run_parallel(
+        &mut self,
+        parallel_for: ParallelFor,
+        pool: *mut c_void{parameters},
+    ) {{
+        let inputs: [*const c_void; {n_inputs}] = [{inputs}];
+        let outputs: [*mut c_void; {n_outputs}] = [{outputs}];
+        // SAFETY: as in `run`; the rest is the caller's.
+        let status = unsafe {{
+            {name}_run_parallel(
+                self.switch.state,
+                inputs.as_ptr(),
+                outputs.as_ptr(),
+                parallel_for,
+                pool,
+            )
+        }};
         debug_assert_eq!(status, 0);
     }}
 

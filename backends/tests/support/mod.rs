@@ -7,3 +7,4 @@ pub mod loaded;
 pub mod micro_kernel;
 pub mod programs;
 pub mod run_on;
+pub mod scale;

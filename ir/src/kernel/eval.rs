@@ -90,7 +90,7 @@ impl<'a> Machine<'a> {
         let mut machine = Self { program, memory };
         for (i, data) in program.data.iter().enumerate() {
             for relocation in &data.relocations {
-                let address = Self::symbol(relocation.target).to_le_bytes();
+                let address = Self::address_of(relocation.target).to_le_bytes();
                 let at = relocation.offset as usize;
                 machine.memory[i].bytes[at..at + 8].copy_from_slice(&address);
             }
@@ -114,7 +114,8 @@ impl<'a> Machine<'a> {
         &mut self.memory[(address >> OFFSET_BITS) as usize - 1].bytes
     }
 
-    fn symbol(symbol: Symbol) -> u64 {
+    /// Address of a function or of data.
+    pub fn address_of(symbol: Symbol) -> u64 {
         match symbol {
             Symbol::Function(id) => (FUNCTION_SPACE + u64::from(id.0)) << OFFSET_BITS,
             Symbol::Data(id, offset) => ((u64::from(id.0) + 1) << OFFSET_BITS) + offset,
@@ -149,7 +150,7 @@ impl<'a> Machine<'a> {
         for step in program.level_steps(level) {
             let words = step.arguments.iter().flat_map(|argument| match argument {
                 Argument::Index(v) => v.to_le_bytes(),
-                Argument::Address(symbol) => Self::symbol(*symbol).to_le_bytes(),
+                Argument::Address(symbol) => Self::address_of(*symbol).to_le_bytes(),
             });
             let words: Vec<u8> = words.collect();
             let arguments = machine.allocate(&format!("arguments of {}", step.node), words.len());
@@ -469,7 +470,7 @@ impl<'a> Machine<'a> {
             Expr::AtomicLoad { base, offset } => {
                 self.load(frame, MemoryType::I32, frame.address(base, offset))?
             }
-            Expr::Address(symbol) => Cell::Int(Self::symbol(symbol)),
+            Expr::Address(symbol) => Cell::Int(Self::address_of(symbol)),
         })
     }
 }
