@@ -1,7 +1,7 @@
 //! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
 
-use super::cost::ListCost;
-use super::list_conv::{EntryOrder, LISTS_AHEAD, ListConv, ListConvBuffers, Variant};
+use super::list_conv::{COLUMN_ROWS, Candidates, LISTS_AHEAD, ListConv, ListConvBuffers};
+use super::schedule::{EntryOrder, Schedule};
 use super::tile_access::{TileAccess, WithPadding};
 use super::tiles::ListTile;
 use super::{KernelBuilder, Lowering, summary};
@@ -9,7 +9,6 @@ use condensec_ir::kernel::Symbol;
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::Conv2d;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
-use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, LevelId, NodeId, TensorId};
 
 /// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
@@ -162,16 +161,25 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         let (channel, tap) = (column / n_taps, column % n_taps);
         (taps.offset(channel, tap) / taps.unit()) as u16
     };
-    let variants: Vec<Variant> = (0..graph.n_levels)
-        .map(|level| Variant::choose(lowering.target, &spec, &lists, LevelId(level)))
+    let candidates = Candidates {
+        target: lowering.target,
+        stored: &spec,
+        lists: &lists,
+        x_bytes: x.layout.n_elems(&x.shape) / x.shape[0] * 4,
+        is_full: rows == 1 && lists.is_full(),
+    };
+    let schedules: Vec<Schedule> = (0..graph.n_levels)
+        .map(LevelId)
+        .map(|level| candidates.choose(level, lowering.schedules.get(&node.name, level)))
         .collect();
     let indices: Vec<u16> = lists.columns.iter().map(|&c| index(c as usize)).collect();
     let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
     let values = lowering.add_weights(&lists.values);
     let indices = lowering.add_indices(&indices);
-    let by_column = variants.contains(&Variant::ByColumn).then(|| {
+    let is_by_column = |schedule: &Schedule| schedule.order == EntryOrder::ByColumn;
+    let by_column = schedules.iter().any(is_by_column).then(|| {
         let columns: Vec<u16> = (0..block_channels * n_taps).map(index).collect();
-        let places = lists.places(Variant::COLUMN_ROWS);
+        let places = lists.places(COLUMN_ROWS);
         (
             lowering.add_indices(&columns),
             lowering.add_indices(&places),
@@ -186,23 +194,20 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .bias
         .map(|bias| lowering.add_parameter(bias, per_group));
 
-    let mut distinct = variants.clone();
+    let mut distinct = schedules.clone();
     distinct.sort_unstable();
     distinct.dedup();
     let mut kernels = Vec::new();
-    let mut costs = Vec::new();
-    for variant in &distinct {
-        let mut spec = variant.apply(lowering.target, &spec);
-        spec.groups_per_task =
-            groups_per_task(lowering.target, &spec, &lists, x.layout.n_elems(&x.shape));
-        let (columns, places) = match variant {
-            Variant::Plain | Variant::Prefetching => (indices, None),
-            Variant::ByColumn => {
-                let (columns, places) = by_column.expect("made for this variant");
+    for &schedule in &distinct {
+        let spec = candidates.kernel(schedule);
+        let (columns, places) = match schedule.order {
+            EntryOrder::Stored => (indices, None),
+            EntryOrder::ByColumn => {
+                let (columns, places) = by_column.expect("made for this order");
                 (columns, Some(places))
             }
         };
-        let name = variant.kernel_name(spec.tile);
+        let name = candidates.kernel_name(schedule);
         let mut kernel = KernelBuilder::new(&name, lowering);
         let buffers = ListConvBuffers {
             x: kernel.buffer(lowering, operands[0]),
@@ -217,24 +222,19 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
             bias: bias.clone().map(|symbols| kernel.level_data(symbols)),
         };
         spec.emit(&mut kernel, buffers);
-        let n_lists = lists.n_groups * lists.n_blocks * rows / spec.tile.rows;
-        costs.push(ListCost::conv(
-            spec.tile,
-            spec.n_images * spec.tiles_per_image(),
-            n_lists,
-        ));
         kernels.push((kernel, spec.n_tasks()));
     }
-    let choices: Vec<usize> = variants
+    let choices: Vec<usize> = schedules
         .iter()
-        .map(|variant| distinct.binary_search(variant).expect("all are there"))
+        .map(|schedule| distinct.binary_search(schedule).expect("all are there"))
+        .collect();
+    let cycles: Vec<u64> = (0..graph.n_levels)
+        .map(LevelId)
+        .zip(&schedules)
+        .map(|(level, &schedule)| candidates.cycles(level, schedule))
         .collect();
     let names = lowering.add_step_by_level(id, kernels, &choices);
-    let kernels: Vec<(ListCost, String)> = choices
-        .iter()
-        .map(|&choice| costs[choice])
-        .zip(names)
-        .collect();
+    let kernels: Vec<(u64, String)> = cycles.into_iter().zip(names).collect();
     summary::add_layer(
         lowering,
         id,
@@ -244,32 +244,6 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         &kernels,
     );
     Ok(())
-}
-
-/// Groups of rows per task. Few, if the layer has few tiles: threads need tasks, and the weights of
-/// a task should stay in the cache while all tiles use them, as long as the input stays there too.
-fn groups_per_task(
-    target: &TargetInfo,
-    spec: &ListConv,
-    lists: &PrefixLists,
-    x_elems: usize,
-) -> usize {
-    /// Tasks that keep a few threads busy to the end.
-    const MANY_TASKS: usize = 16;
-    let n_groups = spec.rows_per_channel_group / spec.tile.rows;
-    let has_tail = !spec.rows_per_channel_group.is_multiple_of(spec.tile.rows);
-    if spec.channel_groups > 1 || has_tail {
-        return spec.rows_per_channel_group;
-    }
-    let tiles = spec.n_images * spec.tiles_per_image();
-    let weight_bytes = lists.n_entries() * (lists.rows * 4 + 2);
-    let x_fits = x_elems / spec.n_images * 4 <= target.l2_bytes;
-    let parts_by_cache = match spec.tiles_per_image() > 1 && x_fits {
-        true => weight_bytes.div_ceil(target.l2_bytes / 4),
-        false => 1,
-    };
-    let n_parts = parts_by_cache.max(MANY_TASKS.div_ceil(tiles));
-    n_groups.div_ceil(n_parts).max(1)
 }
 
 /// Channels per block: as many as a u16 index reaches, and, for single rows, as many as fit the L1

@@ -4,9 +4,9 @@ use super::conv2d::{add_lengths, list_rows, pad_rows};
 use super::cost::ListCost;
 use super::list_gemv::{ListGemv, ListGemvBuffers};
 use super::{KernelBuilder, Lowering, summary};
-use condensec_ir::NodeId;
 use condensec_ir::ops::FullyConnected;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
+use condensec_ir::{LevelId, NodeId};
 
 pub(super) fn lower(
     lowering: &mut Lowering<'_>,
@@ -65,7 +65,10 @@ pub(super) fn lower(
     let n_tasks = spec.n_tasks();
     let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
     let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, n_tasks);
-    let kernels = vec![(cost, kernel); lowering.n_levels()];
+    let kernels: Vec<(u64, String)> = (0..graph.n_levels)
+        .map(|level| cost.cycles(lists.n_entries_at(LevelId(level))))
+        .map(|cycles| (cycles, kernel.clone()))
+        .collect();
     summary::add_layer(lowering, id, op.weight, &lists, spec.n_images, &kernels);
     Ok(())
 }

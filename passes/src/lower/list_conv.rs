@@ -20,15 +20,16 @@
 //! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
 
+mod candidates;
 mod micro_kernel;
 mod splats;
-mod variant;
 
+pub(super) use candidates::{COLUMN_ROWS, Candidates};
 pub(super) use micro_kernel::LISTS_AHEAD;
-pub(super) use variant::Variant;
 
 use super::KernelBuilder;
 use super::math::emit_unary;
+use super::schedule::EntryOrder;
 use super::tile_access::TileAccess;
 use super::tiles::{ListTile, PixelVector};
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, MemoryType, Value};
@@ -62,17 +63,6 @@ pub(super) struct ListConv {
     pub order: EntryOrder,
     /// Whether a list asks the caches for the next ones.
     pub prefetches: bool,
-}
-
-/// How a kernel finds the weights of an input channel (and tap).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EntryOrder {
-    /// Row groups of the lists are the kernel's; entries run in the order in which they are stored.
-    Stored,
-    /// The lists have single rows, all of which keep every column: the kernel takes the columns in
-    /// order and looks up where each of its rows stores the value. So an unstructured weight runs at
-    /// the speed of a blocked one at a level that prunes nothing.
-    ByColumn,
 }
 
 /// Addresses that a kernel starts from.

@@ -23,6 +23,7 @@ mod pool;
 mod reduce;
 mod relayout;
 mod resize;
+mod schedule;
 mod softmax;
 mod strip_width;
 mod summary;
@@ -34,6 +35,7 @@ mod view;
 mod zero_borders;
 
 pub use kernel_builder::{KernelBuilder, StepArgument};
+pub use schedule::{EntryOrder, Schedule, Schedules};
 pub use strip_width::strip_width;
 pub use tiles::ListTile;
 
@@ -51,6 +53,8 @@ pub struct Lowering<'a> {
     pub graph: &'a Graph,
     /// The target.
     pub target: &'a TargetInfo,
+    /// Schedules that replace the cost model's choice.
+    pub schedules: &'a Schedules,
     program: Program,
     memory: memory::MemoryPlan,
     constants: IndexMap<NodeId, Vec<Symbol>>,
@@ -67,6 +71,19 @@ pub struct Lowering<'a> {
 /// # Errors
 /// Ops, or combinations of op and layout, that have no kernel; all of them at once.
 pub fn lower(graph: &Graph, name: &str, target: &TargetInfo) -> Result<Program, Vec<Diagnostic>> {
+    lower_with(graph, name, target, &Schedules::default())
+}
+
+/// [`lower`], with schedules that somebody has measured.
+///
+/// # Errors
+/// As [`lower`]. A schedule that a layer cannot run by is left to the cost model.
+pub fn lower_with(
+    graph: &Graph,
+    name: &str,
+    target: &TargetInfo,
+    schedules: &Schedules,
+) -> Result<Program, Vec<Diagnostic>> {
     let memory = memory::plan(graph);
     let mut program = Program {
         name: name.to_string(),
@@ -103,6 +120,7 @@ pub fn lower(graph: &Graph, name: &str, target: &TargetInfo) -> Result<Program, 
     let mut lowering = Lowering {
         graph,
         target,
+        schedules,
         program,
         memory,
         constants: IndexMap::new(),

@@ -1,7 +1,6 @@
 //! Density, multiply-adds, bytes and predicted cycles per layer and level.
 
 use super::Lowering;
-use super::cost::ListCost;
 use condensec_ir::kernel::{LayerLevel, LayerSummary, LevelSummary};
 use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::tensor::LevelRule;
@@ -41,14 +40,14 @@ pub(super) fn add_dense_layer(
 }
 
 /// Records a layer with weights in lists; `n_positions` is how often each weight is used in a run,
-/// `kernels` what runs it at each level.
+/// `kernels` the predicted cycles and the kernel of each level.
 pub(super) fn add_layer(
     lowering: &mut Lowering<'_>,
     id: NodeId,
     weight: TensorId,
     lists: &PrefixLists,
     n_positions: usize,
-    kernels: &[(ListCost, String)],
+    kernels: &[(u64, String)],
 ) {
     let origin = &lowering.graph.node(id).origin;
     let tensor = lowering.graph.tensor(weight);
@@ -65,12 +64,12 @@ pub(super) fn add_layer(
         .map(|level| {
             let n_kept = tensor.n_kept(level) as u64;
             let n_entries = lists.n_entries_at(level);
-            let (cost, kernel) = &kernels[level.0 as usize];
+            let (cycles, kernel) = &kernels[level.0 as usize];
             LayerLevel {
                 n_kept,
                 macs: n_kept * n_positions as u64,
                 weight_bytes: (n_entries * lists.rows * 4) as u64,
-                predicted_cycles: cost.cycles(n_entries),
+                predicted_cycles: *cycles,
                 kernel: kernel.clone(),
             }
         })

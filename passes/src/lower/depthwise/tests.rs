@@ -40,7 +40,7 @@ fn network(
     };
     let input = graph.add_input("x", &x);
     let x_node = graph
-        .add_node("n", negate.clone().into(), &[input], Default::default())
+        .add_node("n", negate.into(), &[input], Default::default())
         .unwrap();
     let shape = [x[1], 1, kernel[0], kernel[1]];
     let weight = Tensor::shared("w", &shape, values(shape.iter().product()));

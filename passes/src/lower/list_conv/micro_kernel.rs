@@ -4,7 +4,7 @@
 //! contract with the code generators: the mirrored one needs a register more and spills.
 
 use super::splats::Splats;
-use super::{EntryOrder, Group, ListConv, ListConvBuffers, PixelVector, Variant};
+use super::{COLUMN_ROWS, EntryOrder, Group, ListConv, ListConvBuffers, PixelVector};
 use condensec_ir::kernel::{FunctionBuilder, IntBinaryOp, MemoryType, Value};
 
 /// Single rows make short lists, which are over before the next one's lines arrive.
@@ -15,7 +15,7 @@ const ROW_LISTS_AHEAD: usize = 2;
 const SUMS_IN_FLIGHT: usize = 8;
 
 /// Lists whose tables must exist behind the last one, because a kernel looks ahead.
-pub(in crate::lower) const LISTS_AHEAD: usize = Variant::COLUMN_ROWS;
+pub(in crate::lower) const LISTS_AHEAD: usize = COLUMN_ROWS;
 
 /// From one past the end of a list to its last byte: together with the first one it covers a short list.
 const LAST_BYTE: i64 = -1;

@@ -1,0 +1,154 @@
+//! The schedules that a layer can run by, and the cost model's choice among them.
+
+use super::ListConv;
+use crate::lower::cost::{ListCost, WeightTraffic};
+use crate::lower::schedule::{EntryOrder, Schedule};
+use crate::lower::tiles::ListTile;
+use condensec_ir::LevelId;
+use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
+use condensec_ir::target_info::TargetInfo;
+
+/// Rows of a tile that takes single-row lists by columns.
+pub(in crate::lower) const COLUMN_ROWS: usize = 4;
+
+/// Tasks that keep a few threads busy to the end.
+const MANY_TASKS: usize = 16;
+
+/// A layer and what decides how fast its schedules are.
+pub(in crate::lower) struct Candidates<'a> {
+    pub target: &'a TargetInfo,
+    /// The kernel as of `stored/1`.
+    pub stored: &'a ListConv,
+    pub lists: &'a PrefixLists,
+    /// Size of one image of the input as it is stored.
+    pub x_bytes: usize,
+    /// Whether every list holds every column.
+    pub is_full: bool,
+}
+
+impl Candidates<'_> {
+    /// The cheapest schedule for `level`, or `wanted` if the layer can run so.
+    pub fn choose(&self, level: LevelId, wanted: Option<Schedule>) -> Schedule {
+        if let Some(wanted) = wanted.filter(|&wanted| self.is_possible(level, wanted)) {
+            return wanted;
+        }
+        let cycles = |schedule: &Schedule| self.cycles(level, *schedule);
+        let candidates = self.candidates(level);
+        candidates
+            .into_iter()
+            .min_by_key(cycles)
+            .expect("stored order is always possible")
+    }
+
+    fn candidates(&self, level: LevelId) -> Vec<Schedule> {
+        let mut found = Vec::new();
+        for order in [EntryOrder::Stored, EntryOrder::ByColumn] {
+            let parts = [self.fewest_parts(order), self.cached_parts(order)];
+            for (prefetches, n_parts) in [false, true]
+                .into_iter()
+                .flat_map(|p| parts.map(|n| (p, n)))
+            {
+                let schedule = Schedule {
+                    order,
+                    prefetches,
+                    n_parts,
+                };
+                if self.is_possible(level, schedule) {
+                    found.push(schedule);
+                }
+            }
+        }
+        found
+    }
+
+    fn is_possible(&self, level: LevelId, schedule: Schedule) -> bool {
+        let rows = self.stored.rows_per_channel_group;
+        let has_order = match schedule.order {
+            EntryOrder::Stored => true,
+            EntryOrder::ByColumn => {
+                self.is_full
+                    && schedule.prefetches
+                    && self.lists.rows == 1
+                    && self.stored.channel_groups == 1
+                    && rows.is_multiple_of(COLUMN_ROWS)
+                    && self.lists.n_entries_at(level) == self.lists.n_entries()
+            }
+        };
+        let n_rows = self.tile(schedule.order).rows;
+        let has_parts = schedule.n_parts == 1
+            || self.stored.channel_groups == 1
+                && rows.is_multiple_of(n_rows)
+                && schedule.n_parts <= rows / n_rows;
+        has_order && has_parts
+    }
+
+    /// Parts that give threads enough tasks.
+    fn fewest_parts(&self, order: EntryOrder) -> usize {
+        let tiles = self.stored.n_images * self.stored.tiles_per_image();
+        let n_groups = self.stored.rows_per_channel_group / self.tile(order).rows;
+        MANY_TASKS.div_ceil(tiles).clamp(1, n_groups.max(1))
+    }
+
+    /// Parts whose weights take a quarter of the cache each, at the densest level: another number of
+    /// tasks at every level would be another kernel.
+    fn cached_parts(&self, order: EntryOrder) -> usize {
+        let n_groups = self.stored.rows_per_channel_group / self.tile(order).rows;
+        let bytes = self.lists.n_entries() * self.entry_bytes();
+        let parts = bytes.div_ceil(self.target.l2_bytes / 4).min(n_groups);
+        parts.max(self.fewest_parts(order))
+    }
+
+    fn entry_bytes(&self) -> usize {
+        self.lists.rows * 4 + 2
+    }
+
+    fn tile(&self, order: EntryOrder) -> ListTile {
+        match order {
+            EntryOrder::Stored => self.stored.tile,
+            EntryOrder::ByColumn => ListTile::choose(self.target, COLUMN_ROWS),
+        }
+    }
+
+    /// The kernel for a possible schedule.
+    pub fn kernel(&self, schedule: Schedule) -> ListConv {
+        let tile = self.tile(schedule.order);
+        let n_groups = self.stored.rows_per_channel_group.div_ceil(tile.rows);
+        ListConv {
+            tile,
+            order: schedule.order,
+            prefetches: schedule.prefetches,
+            groups_per_task: n_groups.div_ceil(schedule.n_parts),
+            ..self.stored.clone()
+        }
+    }
+
+    /// Predicted cycles of a run at `level`.
+    pub fn cycles(&self, level: LevelId, schedule: Schedule) -> u64 {
+        let tile = self.tile(schedule.order);
+        let n_tiles = self.stored.n_pixels.div_ceil(tile.width());
+        let n_lists = self.lists.n_groups * self.lists.n_blocks * self.lists.rows / tile.rows;
+        let n_entries = self.lists.n_entries_at(level) * self.lists.rows / tile.rows;
+        let computing = ListCost::conv(tile, self.stored.n_images * n_tiles, n_lists);
+        let traffic = WeightTraffic {
+            kept_bytes: self.lists.n_entries_at(level) * self.entry_bytes(),
+            stored_bytes: self.lists.n_entries() * self.entry_bytes(),
+            x_bytes: self.x_bytes,
+            n_lists,
+            n_tiles,
+            n_parts: schedule.n_parts,
+            prefetches: schedule.prefetches,
+        };
+        computing.cycles(n_entries) + self.stored.n_images as u64 * traffic.cycles(self.target)
+    }
+
+    /// Name of the kernel.
+    pub fn kernel_name(&self, schedule: Schedule) -> String {
+        let order = match (schedule.order, schedule.prefetches) {
+            (EntryOrder::Stored, false) => "",
+            (EntryOrder::Stored, true) => "_prefetch",
+            (EntryOrder::ByColumn, _) => "_by_column",
+        };
+        let tile = self.tile(schedule.order);
+        format!("conv2d_lists{order}_{}x{}", tile.rows, tile.width())
+    }
+}
