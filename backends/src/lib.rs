@@ -65,7 +65,7 @@ pub trait Backend: Sync {
         &self,
         unit: &CodeUnit<'_>,
         target: &Target,
-        texts: Texts,
+        options: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError>;
 }
 

@@ -17,10 +17,21 @@ pub enum Texts {
 }
 
 /// How to build a library.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LibraryOptions {
-    /// For `--emit asm` and `--emit kernel-ir`.
+    /// For `--emit asm` and the like.
     pub texts: Texts,
+    /// From 0, compiles fastest, to 3, runs fastest. Cranelift knows one way only.
+    pub optimization: u8,
+}
+
+impl Default for LibraryOptions {
+    fn default() -> Self {
+        Self {
+            texts: Texts::Skip,
+            optimization: 3,
+        }
+    }
 }
 
 /// A file to be written.
@@ -115,7 +126,7 @@ pub fn build_library(
         return Err(BackendError::UnsupportedTarget { backend, target });
     }
     let mut image = Image::new(program, target, backend.name())?;
-    let code = backend.compile(&image.code_unit(), target, options.texts)?;
+    let code = backend.compile(&image.code_unit(), target, options)?;
     // Sizes of the code go into the descriptor, so the data object comes second.
     image.finish_descriptor(code.code_bytes);
     let data_object = object::write_data_object(&image, target)?;

@@ -16,6 +16,7 @@ use condensec_ir::kernel::Program;
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::verify::verify_graph;
 use condensec_ir::{Diagnostic, Graph, text};
+use condensec_passes::lower::Schedules;
 use condensec_passes::{PIPELINE, lower};
 
 use crate::frontend::onnx::external_data::resolve_external;
@@ -26,6 +27,7 @@ use crate::model_name::model_name;
 use crate::npz::{self, NpzArray};
 use crate::output::describe;
 use crate::report::Failure;
+use crate::tuning;
 
 /// The stage before all passes, for `--print-after`.
 pub const IMPORT: &str = "import";
@@ -60,6 +62,8 @@ pub struct Settings {
     pub optimization: u8,
     /// Whether readable forms of the kernels are wanted.
     pub texts: Texts,
+    /// Schedules that replace the cost model's choice.
+    pub schedules: Schedules,
 }
 
 /// A compiled model, with what it was made from for those who want to look.
@@ -151,10 +155,18 @@ pub fn plan(
     let target = settings.backend.target_info(&settings.target);
     // The passes in their order; each leaves a verified graph.
     let graph = run_passes(graph, &target, observer);
+    if let Some(warning) = tuning::check(&settings.schedules, &graph) {
+        observer.diagnostic(&warning);
+    }
     // Kernels for every op and level, memory, tables.
     let name = settings.name.clone().unwrap_or_else(|| model_name(path));
     let program = staged(LOWER, observer, |_| {
-        Ok(lower::lower(&graph, &name, &target)?)
+        Ok(lower::lower_with(
+            &graph,
+            &name,
+            &target,
+            &settings.schedules,
+        )?)
     })?;
     observer.program(&program);
     Ok((graph, program))
@@ -183,6 +195,7 @@ fn generate_code(
     staged("generate-code", observer, |_| {
         let options = LibraryOptions {
             texts: settings.texts,
+            optimization: settings.optimization,
         };
         build_library(program, &settings.target, settings.backend, &options).map_err(refused)
     })

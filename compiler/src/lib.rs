@@ -12,3 +12,4 @@ pub mod model_name;
 pub mod npz;
 pub mod output;
 pub mod report;
+pub mod tuning;

@@ -29,7 +29,7 @@ mod packed_loads;
 mod signature;
 mod tidy;
 
-use crate::{Backend, BackendError, CodeUnit, CompiledCode, Target, Texts};
+use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
 use condensec_ir::kernel::{Callee, Function, Statement};
 use condensec_ir::target_info::TargetInfo;
 use cranelift_codegen::Context;
@@ -74,7 +74,7 @@ impl Backend for Cranelift {
         &self,
         unit: &CodeUnit<'_>,
         target: &Target,
-        texts: Texts,
+        options: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError> {
         let mut module = new_module(unit.name, isa::build(target)?)?;
         let symbols = Symbols::declare(unit, &mut module)?;
@@ -89,7 +89,7 @@ impl Backend for Cranelift {
                 message,
             };
             module.clear_context(&mut context);
-            context.set_disasm(texts == Texts::Keep);
+            context.set_disasm(options.texts == Texts::Keep);
             function::translate(
                 function,
                 target,

@@ -10,12 +10,11 @@ use inkwell::targets::{
     TargetMachineOptions, TargetTriple,
 };
 
-/// LLVM's passes. Kernels are vectorised and unrolled already: what LLVM would add is code for
-/// loops over a remainder.
-const PASSES: &str = "default<O3>";
-
-/// The code generator for `target`.
-pub(super) fn target_machine(target: &Target) -> Result<TargetMachine, BackendError> {
+/// The code generator for `target`; `optimization` is from 0 to 3.
+pub(super) fn target_machine(
+    target: &Target,
+    optimization: u8,
+) -> Result<TargetMachine, BackendError> {
     let config = InitializationConfig::default();
     LlvmTarget::initialize_aarch64(&config);
     LlvmTarget::initialize_arm(&config);
@@ -27,7 +26,12 @@ pub(super) fn target_machine(target: &Target) -> Result<TargetMachine, BackendEr
     let mut options = TargetMachineOptions::new()
         .set_cpu(llvm_cpu(target))
         .set_features(&features.join(","))
-        .set_level(OptimizationLevel::Aggressive)
+        .set_level(match optimization {
+            0 => OptimizationLevel::None,
+            1 => OptimizationLevel::Less,
+            2 => OptimizationLevel::Default,
+            _ => OptimizationLevel::Aggressive,
+        })
         .set_reloc_mode(RelocMode::PIC)
         .set_code_model(CodeModel::Small);
     if target.triple().starts_with("riscv64") {
@@ -49,8 +53,13 @@ fn llvm_cpu(target: &Target) -> &str {
     }
 }
 
-/// Makes `module` one for `machine` and runs LLVM's passes.
-pub(super) fn optimize(module: &Module<'_>, machine: &TargetMachine) -> Result<(), BackendError> {
+/// Makes `module` one for `machine` and runs LLVM's passes. Kernels are vectorised and unrolled already:
+/// what LLVM would add is code for loops over a remainder.
+pub(super) fn optimize(
+    module: &Module<'_>,
+    machine: &TargetMachine,
+    optimization: u8,
+) -> Result<(), BackendError> {
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     let options = PassBuilderOptions::create();
@@ -58,7 +67,7 @@ pub(super) fn optimize(module: &Module<'_>, machine: &TargetMachine) -> Result<(
     options.set_loop_slp_vectorization(false);
     options.set_loop_unrolling(false);
     module
-        .run_passes(PASSES, machine, options)
+        .run_passes(&format!("default<O{optimization}>"), machine, options)
         .map_err(|e| error(e.to_string()))
 }
 

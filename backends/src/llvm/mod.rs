@@ -18,7 +18,7 @@ mod function;
 mod machine;
 mod mlir;
 
-use crate::{Backend, BackendError, CodeUnit, CompiledCode, Target, Texts};
+use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
 use condensec_ir::target_info::TargetInfo;
 
 /// See the module.
@@ -54,22 +54,22 @@ impl Backend for Llvm {
         &self,
         unit: &CodeUnit<'_>,
         target: &Target,
-        texts: Texts,
+        options: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError> {
         let session = mlir::Session::new();
         let mut module = session.build(*unit, target, target.info().has_fma);
-        let mlir = match texts {
+        let mlir = match options.texts {
             Texts::Keep => module.as_operation().to_string(),
             Texts::Skip => String::new(),
         };
         session.lower(&mut module)?;
         let context = inkwell::context::Context::create();
         let llvm = session.to_llvm(&module, &context)?;
-        let machine = machine::target_machine(target)?;
-        machine::optimize(&llvm, &machine)?;
+        let machine = machine::target_machine(target, options.optimization)?;
+        machine::optimize(&llvm, &machine, options.optimization)?;
         let object = machine::object(&llvm, &machine)?;
         let facts = code::read(&object, *unit)?;
-        let (assembly, llvm_ir) = match texts {
+        let (assembly, llvm_ir) = match options.texts {
             Texts::Keep => {
                 let assembly = machine::assembly(&llvm, &machine)?;
                 (

@@ -8,9 +8,11 @@ use condensec_backends::targets::TargetError;
 use condensec_backends::{Texts, find_backend, targets};
 use condensec_ir::Diagnostic;
 use condensec_passes::PIPELINE;
+use condensec_passes::lower::Schedules;
 
 use crate::driver::{self, Settings, Source};
 use crate::report::{Failure, Form};
+use crate::tuning::Tuning;
 
 /// The form of results and diagnostics.
 #[derive(Debug, Clone, Copy, Args)]
@@ -86,6 +88,10 @@ pub(super) struct CodegenArgs {
         help_heading = "Code"
     )]
     pub optimization: u8,
+
+    /// Schedules of kernels that `condensec tune` found on the device.
+    #[arg(long, value_name = "FILE", help_heading = "Code")]
+    pub tuning: Option<PathBuf>,
 }
 
 /// All code generators of any build.
@@ -122,6 +128,10 @@ impl CodegenArgs {
             name,
             optimization: self.optimization,
             texts,
+            schedules: match &self.tuning {
+                Some(path) => Tuning::read(path)?,
+                None => Schedules::default(),
+            },
         })
     }
 }

@@ -78,6 +78,7 @@ impl LoadArgs {
             cpu,
             features,
             backend,
+            tuning,
             ..
         } = &self.codegen;
         self.import.masks.is_some()
@@ -86,6 +87,7 @@ impl LoadArgs {
             || cpu.is_some()
             || !features.is_empty()
             || backend.is_some()
+            || tuning.is_some()
     }
 }
 
