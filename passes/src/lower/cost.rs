@@ -101,6 +101,11 @@ impl ListCost {
         }
     }
 
+    /// Cycles that one list of `n_entries` takes of them.
+    pub fn list_cycles(&self, n_entries: u32) -> u64 {
+        (self.runs * (self.per_list + f64::from(n_entries) * self.per_entry)) as u64
+    }
+
     /// Cycles for `n_entries` kept entries.
     pub fn cycles(&self, n_entries: usize) -> u64 {
         (self.runs * (self.n_lists * self.per_list + n_entries as f64 * self.per_entry)) as u64

@@ -10,7 +10,7 @@
 
 use super::copy_row;
 use super::math::emit_unary;
-use super::view::{Dim, View, for_dims, for_lanes, for_tasks, merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, for_dims, for_lanes, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
@@ -119,10 +119,10 @@ impl Map {
                 strides: vec![1; views.len()],
             });
         }
-        let n_task_dims = n_task_dims(&mut dims, self.lanes, 1);
+        let shared = TaskDims::choose(&mut dims, self.lanes, 1);
         let (outer, row) = dims.split_at(dims.len() - 1);
-        let (tasks, middle) = outer.split_at(n_task_dims);
-        let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = outer.split_at(shared.n_dims);
+        let n_tasks = shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 self.emit_row(f, &row[0], bases, compute)
             });

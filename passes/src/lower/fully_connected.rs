@@ -3,6 +3,7 @@
 use super::conv2d::{add_lengths, list_rows, pad_rows};
 use super::cost::ListCost;
 use super::list_gemv::{ListGemv, ListGemvBuffers};
+use super::tasks::{balanced_ranges, n_tasks};
 use super::{KernelBuilder, Lowering, summary};
 use condensec_ir::ops::FullyConnected;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
@@ -49,6 +50,15 @@ pub(super) fn lower(
         m,
         activation: op.activation,
     };
+    let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, lists.n_groups);
+    let mut ranges = Vec::with_capacity(lists.lengths.len());
+    let mut n_level_tasks = Vec::with_capacity(lists.lengths.len());
+    for lengths in &lists.lengths {
+        let costs: Vec<u64> = lengths.iter().map(|&n| cost.list_cycles(n)).collect();
+        let n_tasks = n_tasks(costs.iter().sum::<u64>() as usize);
+        ranges.push(lowering.add_u32_table(&balanced_ranges(&costs, n_tasks)));
+        n_level_tasks.push(n_tasks);
+    }
     let mut kernel = KernelBuilder::new(&format!("fully_connected_lists_{rows}"), lowering);
     let buffers = ListGemvBuffers {
         x: kernel.buffer(lowering, operands[0]),
@@ -58,17 +68,58 @@ pub(super) fn lower(
         indices: kernel.data(indices),
         starts: kernel.data(starts),
         lengths: kernel.level_data(lengths),
+        ranges: kernel.level_data(ranges),
         scale: scale.map(|symbols| kernel.level_data(symbols)),
         bias: bias.map(|symbols| kernel.level_data(symbols)),
     };
     spec.emit(&mut kernel, buffers);
-    let n_tasks = spec.n_tasks();
-    let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
-    let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, n_tasks);
+    let kernel = lowering
+        .add_level_steps(id, kernel, &n_level_tasks)
+        .to_string();
     let kernels: Vec<(u64, String)> = (0..graph.n_levels)
         .map(|level| cost.cycles(lists.n_entries_at(LevelId(level))))
         .map(|cycles| (cycles, kernel.clone()))
         .collect();
     summary::add_layer(lowering, id, op.weight, &lists, spec.n_images, &kernels);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_graph, lowered, target};
+    use condensec_ir::ops::FullyConnected;
+    use condensec_ir::sparsity::LevelMask;
+    use condensec_ir::tensor::LevelRule;
+    use condensec_ir::{Graph, Tensor};
+
+    /// L0 keeps the first rows only, so its tasks end elsewhere than those of L1, and are fewer.
+    #[test]
+    fn tasks_are_balanced_at_every_level() {
+        let (m, k) = (203, 300);
+        let mut graph = Graph::new("g", 2);
+        let x = graph.add_input("x", &[2, k]);
+        let mask = (0..m * k)
+            .map(|i| u8::from(i / k >= 52))
+            .collect::<Vec<_>>();
+        let weight = graph.add_tensor(Tensor {
+            rule: LevelRule::Masked(LevelMask::new(mask, &[4, 1])),
+            ..Tensor::shared("w", &[m, k], crate::check::values(m * k, -1.0))
+        });
+        let layer = FullyConnected::new(weight);
+        let y = graph.add_node("y", layer.into(), &[x], Default::default());
+        graph.add_output("y", y.unwrap());
+        check_graph(&graph, &[]);
+
+        let program = lowered(&graph, &[], &target(4, 16));
+        let n_tasks: Vec<u32> = program.steps.iter().map(|s| s[0].n_tasks).collect();
+        assert_eq!(n_tasks, [3, 11]);
+        // Groups of four rows: the dense ones of L0 are 0..13.
+        let tables = &program.data[2].bytes;
+        let table = |first: &[u32]| {
+            let bytes: Vec<u8> = first.iter().flat_map(|v| v.to_le_bytes()).collect();
+            tables.windows(bytes.len()).any(|window| window == bytes)
+        };
+        assert!(table(&[0, 5, 10, 51]));
+        assert!(table(&[0, 5, 9, 14, 19, 23, 28, 32, 37, 42, 46, 51]));
+    }
 }

@@ -2,7 +2,9 @@
 
 use super::Lowering;
 use condensec_ir::NodeId;
-use condensec_ir::kernel::{Argument, Function, FunctionBuilder, MemoryType, Symbol, Type, Value};
+use condensec_ir::kernel::{
+    Argument, Function, FunctionBuilder, IntBinaryOp, MemoryType, Symbol, Type, Value,
+};
 use std::ops::{Deref, DerefMut};
 
 /// An argument of a step, before levels and addresses are known.
@@ -86,6 +88,25 @@ impl KernelBuilder {
     pub fn for_tasks(&mut self, body: impl FnOnce(&mut FunctionBuilder, Value)) {
         let (begin, end) = (self.begin, self.end);
         self.f.for_each(begin, end, 1, body);
+    }
+
+    /// A loop over `n` pieces of work, of which every task but the last has `per_task`; returns the
+    /// number of tasks.
+    pub fn for_pieces(
+        &mut self,
+        n: usize,
+        per_task: usize,
+        body: impl FnOnce(&mut FunctionBuilder, Value),
+    ) -> usize {
+        let f = &mut self.f;
+        let begin = f.mul_const(self.begin, per_task);
+        let mut end = f.mul_const(self.end, per_task);
+        if !n.is_multiple_of(per_task) {
+            let limit = f.size(n);
+            end = f.int(IntBinaryOp::MinU, end, limit);
+        }
+        f.for_each(begin, end, 1, body);
+        n.div_ceil(per_task)
     }
 
     /// Ends the kernel.

@@ -1,13 +1,15 @@
 //! The matrix-vector kernel over prefix-nested lists.
 //!
 //! ```text
-//! for group in tasks                     R output rows
+//! for group in ranges[level][begin] .. ranges[level][end]     R output rows
 //!   for image
 //!     acc[U][R] = 0                      U independent sums hide the latency of multiply-add
 //!     for entry in starts[group] .. + lengths[level][group]
 //!       acc[entry % U][..] += values[entry][..] * x[indices[entry]]
 //!     store activation(sum(acc) * scale + bias + residual)
 //! ```
+//! A task is a range of groups; their edges depend on the level, as the lengths do (`tasks`).
+//!
 //! Here the weights are the vector and the activation is broadcast: a fully connected layer has one
 //! "pixel", so there is nothing else to fill a vector with.
 
@@ -46,16 +48,13 @@ pub(super) struct ListGemvBuffers {
     pub indices: Value,
     pub starts: Value,
     pub lengths: Value,
+    /// First group of each task, and the end.
+    pub ranges: Value,
     pub scale: Option<Value>,
     pub bias: Option<Value>,
 }
 
 impl ListGemv {
-    /// Independent tasks: groups of rows.
-    pub fn n_tasks(&self) -> usize {
-        self.m.div_ceil(self.rows)
-    }
-
     /// Lanes that a group's rows fill.
     fn width(&self) -> usize {
         let mut width = self.lanes;
@@ -72,7 +71,11 @@ impl ListGemv {
     pub fn emit(&self, kernel: &mut KernelBuilder, buffers: ListGemvBuffers) {
         let n_full = self.m / self.rows;
         let tail_rows = self.m % self.rows;
-        kernel.for_tasks(|f, group| {
+        let [first_group, end_group] = [kernel.begin, kernel.end].map(|task| {
+            let at = kernel.ptr_offset(buffers.ranges, task, 4);
+            kernel.load(MemoryType::U32, at, 0)
+        });
+        kernel.for_each(first_group, end_group, 1, |f, group| {
             let at = f.ptr_offset(buffers.starts, group, 4);
             let first = f.load(MemoryType::U32, at, 0);
             let at = f.ptr_offset(buffers.lengths, group, 2);

@@ -11,7 +11,7 @@
 //! Registers: ROWS * VECTORS sums, VECTORS of b, one of a: 11 of 16. Rows that fill no block are a
 //! second step with fewer rows. Weights never come here: they are lists of a fully connected layer.
 
-use super::view::{Dim, View, advance, for_dims, for_tasks, merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, advance, for_dims, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
@@ -112,10 +112,10 @@ impl Product {
             size: 1,
             strides: vec![1, 1, 1],
         });
-        let n_task_dims = n_task_dims(&mut dims, 1, rows * self.size * self.inner_size);
+        let shared = TaskDims::choose(&mut dims, 1, rows * self.size * self.inner_size);
         dims.pop();
-        let (tasks, middle) = dims.split_at(n_task_dims);
-        let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = dims.split_at(shared.n_dims);
+        let n_tasks = shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 self.emit_rows(f, bases, rows, lanes)
             });

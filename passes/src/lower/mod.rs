@@ -27,6 +27,7 @@ mod schedule;
 mod softmax;
 mod strip_width;
 mod summary;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tile_access;
@@ -210,8 +211,19 @@ impl<'a> Lowering<'a> {
     /// Adds a step that computes (a part of) `node` with the kernel just built, at all levels;
     /// returns the name of the kernel.
     pub fn add_step(&mut self, node: NodeId, kernel: KernelBuilder, n_tasks: usize) -> &str {
+        let n_tasks = vec![n_tasks; self.n_levels()];
+        self.add_level_steps(node, kernel, &n_tasks)
+    }
+
+    /// [`Lowering::add_step`] with a number of tasks per level.
+    pub fn add_level_steps(
+        &mut self,
+        node: NodeId,
+        kernel: KernelBuilder,
+        n_tasks: &[usize],
+    ) -> &str {
         let (kernel, arguments) = self.add_kernel(kernel);
-        for level in 0..self.n_levels() {
+        for (level, &n_tasks) in n_tasks.iter().enumerate() {
             self.push_step(node, level, kernel, &arguments, n_tasks);
         }
         self.count_plain_cycles(node);

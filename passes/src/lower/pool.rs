@@ -12,7 +12,7 @@
 //! belongs to convolutions.
 
 use super::copy_row::for_vectors;
-use super::view::{Dim, View, advance, for_dims, for_tasks, merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, advance, for_dims, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, Parity, Type, Value};
@@ -103,11 +103,11 @@ fn lower(
         size: 1,
         strides: vec![1, 1],
     });
-    let n_task_dims = n_task_dims(&mut dims, 1, n_taps * n_pixels);
+    let shared = TaskDims::choose(&mut dims, 1, n_taps * n_pixels);
     dims.pop();
-    let (tasks, middle) = dims.split_at(n_task_dims);
+    let (tasks, middle) = dims.split_at(shared.n_dims);
     let pitches = [x_view.strides[2], y_view.strides[2]];
-    let n_tasks = for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+    let n_tasks = shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
         for_dims(f, middle, bases, |f, bases| {
             pool.emit_plane(f, bases, pitches)
         });

@@ -11,8 +11,7 @@
 //! ```
 //! A mean divides at the end.
 
-use super::view::{Dim, View, advance, fold_dims, for_dims, for_lanes, for_tasks};
-use super::view::{merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, advance, fold_dims, for_dims, for_lanes, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, Value};
@@ -69,20 +68,20 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Res
     let n_tasks = if is_last_reduced {
         // Every kept element is a row of its own.
         kept.push(one);
-        let n_task_dims = n_task_dims(&mut kept, 1, count);
+        let shared = TaskDims::choose(&mut kept, 1, count);
         kept.pop();
-        let (tasks, middle) = kept.split_at(n_task_dims);
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = kept.split_at(shared.n_dims);
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| reduction.emit_rows(f, bases));
         })
     } else {
         if kept.is_empty() {
             kept.push(one);
         }
-        let n_task_dims = n_task_dims(&mut kept, lanes, count);
+        let shared = TaskDims::choose(&mut kept, lanes, count);
         let (outer, row) = kept.split_at(kept.len() - 1);
-        let (tasks, middle) = outer.split_at(n_task_dims);
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = outer.split_at(shared.n_dims);
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 reduction.emit_columns(f, bases, &row[0])
             });

@@ -10,7 +10,7 @@
 //! Tables hold byte offsets. Where nearest repeats every element `sy x sx` times there are none:
 //! each element is loaded once and stored to its whole block.
 
-use super::view::{Dim, View, advance, for_dims, for_tasks, merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, advance, for_dims, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
@@ -50,16 +50,16 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Resize) -> Res
         size: 1,
         strides: vec![1, 1],
     });
-    let n_task_dims = n_task_dims(&mut dims, 1, shape[2] * shape[3] * 4);
+    let shared = TaskDims::choose(&mut dims, 1, shape[2] * shape[3] * 4);
     dims.pop();
-    let (tasks, middle) = dims.split_at(n_task_dims);
+    let (tasks, middle) = dims.split_at(shared.n_dims);
 
     let mut kernel = KernelBuilder::new(&name, lowering);
     let x = kernel.buffer(lowering, operand);
     let y = kernel.buffer(lowering, id);
     let bases = [x_view.origin(&mut kernel, x), y_view.origin(&mut kernel, y)];
     let n_tasks = if let Some(block) = repeats {
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 image.emit_repeat(f, bases, block)
             });
@@ -67,7 +67,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Resize) -> Res
     } else {
         let rows = Table::add(lowering, &mut kernel, &taps[0], image.x_pitch, op.mode)?;
         let columns = Table::add(lowering, &mut kernel, &taps[1], 4, op.mode)?;
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 image.emit(f, bases, &rows, &columns)
             });

@@ -11,7 +11,7 @@
 
 use super::math::{emit_exp, emit_log};
 use super::reduce::RowFold;
-use super::view::{Dim, View, advance, for_dims, for_lanes, for_tasks, merge_dims, n_task_dims};
+use super::view::{Dim, TaskDims, View, advance, for_dims, for_lanes, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, Value};
@@ -46,10 +46,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Softmax) -> Re
     };
     let is_unit = |dim: &Dim| dim.strides == [1, 1];
     let n_tasks = if dims.last().is_some_and(is_unit) && !is_unit(&axis) {
-        let n_task_dims = n_task_dims(&mut dims, lanes, axis.size * WEIGHT);
+        let shared = TaskDims::choose(&mut dims, lanes, axis.size * WEIGHT);
         let (outer, row) = dims.split_at(dims.len() - 1);
-        let (tasks, middle) = outer.split_at(n_task_dims);
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = outer.split_at(shared.n_dims);
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 for_lanes(f, row[0].size, lanes, |f, lanes, i| {
                     let bases = row[0].advance(f, bases, i);
@@ -63,10 +63,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Softmax) -> Re
             size: 1,
             strides: vec![1, 1],
         });
-        let n_task_dims = n_task_dims(&mut dims, 1, axis.size * WEIGHT);
+        let shared = TaskDims::choose(&mut dims, 1, axis.size * WEIGHT);
         dims.pop();
-        let (tasks, middle) = dims.split_at(n_task_dims);
-        for_tasks(&mut kernel, tasks, &bases, |f, bases| {
+        let (tasks, middle) = dims.split_at(shared.n_dims);
+        shared.for_each(&mut kernel, tasks, &bases, |f, bases| {
             for_dims(f, middle, bases, |f, bases| {
                 softmax.emit_row(f, bases, lanes)
             });

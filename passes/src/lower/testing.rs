@@ -24,6 +24,15 @@ pub(crate) fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
     }
 }
 
+/// The kernel IR of `graph` after `passes`.
+pub(crate) fn lowered(graph: &Graph, passes: &[Pass], target: &TargetInfo) -> Program {
+    let mut graph = graph.clone();
+    for pass in passes {
+        (pass.run)(&mut graph, target);
+    }
+    lower(&graph, "t", target).unwrap_or_else(|e| panic!("{e:?}"))
+}
+
 /// Lowers `graph` after `passes` for vector and scalar targets, runs it at every level in the
 /// checked machine, and compares with the interpreter's results of `graph` as given. The tasks of a
 /// step must be independent: run one by one, backwards, they give the same bits.
@@ -31,11 +40,7 @@ pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
     let targets = [(4, 16), (4, 32), (8, 16), (16, 32), (1, 32)];
     for (lanes, registers) in targets {
         let target = target(lanes, registers);
-        let mut lowered = graph.clone();
-        for pass in passes {
-            (pass.run)(&mut lowered, &target);
-        }
-        let program = lower(&lowered, "t", &target).unwrap_or_else(|e| panic!("{e:?}"));
+        let program = lowered(graph, passes, &target);
         let one_by_one = reverse_tasks(&program);
         for level in (0..graph.n_levels).map(LevelId) {
             let inputs = seeded_inputs(graph);

@@ -2,25 +2,21 @@
 //!
 //! An op that is a plain loop nest describes its result and its operands as [`View`]s over one
 //! index space. [`merge_dims`] joins axes that lie one after the other in all of them, so that a
-//! plain tensor becomes one long row whatever its rank; [`n_task_dims`] gives outer loops to tasks.
+//! plain tensor becomes one long row whatever its rank; [`TaskDims`] gives outer loops to tasks.
 //!
 //! ```text
-//! for task in begin..end            for_tasks:  task dims, by division
+//! for indices of the tasks          TaskDims:   leading dims, by division
 //!   for dim in the middle           fold_dims
 //!     for i in the row by lanes     for_lanes:  whole vectors, then single elements
 //! ```
 //! Loads and stores touch valid elements only: the caller's buffers end with their last element, and
 //! padding belongs to whoever zeroes it.
 
+use super::tasks::{n_tasks, pieces_per_task};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, Value};
 use condensec_ir::layout::Layout;
-
-/// Elements that one task should have at least; a few microseconds of work.
-const MIN_TASK_ELEMS: usize = 4096;
-/// More tasks than this do not balance any better.
-const MAX_TASKS: usize = 64;
 
 /// Where the elements of a value are, in elements from the start of its storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +83,20 @@ pub(super) struct Dim {
 }
 
 impl Dim {
+    /// Cuts a row into at least `n` equal parts of whole vectors, and at most four times as many:
+    /// keeps one of them, and returns the loop over all.
+    fn cut(&mut self, n: usize, lanes: usize) -> Option<Dim> {
+        let size = self.size;
+        let fits = |&n: &usize| size.is_multiple_of(n) && (size / n).is_multiple_of(lanes);
+        let n = (n..=n * 4).find(fits)?;
+        self.size = size / n;
+        let strides = self.strides.iter().map(|s| s * self.size as isize);
+        Some(Dim {
+            size: n,
+            strides: strides.collect(),
+        })
+    }
+
     /// Pointers into all views at iteration `index`.
     pub fn advance(&self, f: &mut FunctionBuilder, bases: &[Value], index: Value) -> Vec<Value> {
         let bases = bases.iter().zip(&self.strides);
@@ -135,65 +145,68 @@ pub(super) fn merge_dims(shape: &[usize], views: &[&View]) -> Vec<Dim> {
     dims
 }
 
-/// Decides how many of the leading `dims` become tasks; the last one, the row, never does. A row
-/// that is the only long loop is cut into equal parts of whole vectors first.
-///
-/// `weight` is the work per element of the nest, in elements copied.
-pub(super) fn n_task_dims(dims: &mut Vec<Dim>, lanes: usize, weight: usize) -> usize {
-    let n_elems: usize = dims.iter().map(|d| d.size).product();
-    let wanted = (n_elems.saturating_mul(weight) / MIN_TASK_ELEMS).min(MAX_TASKS);
-    if wanted <= 1 || dims.is_empty() {
-        return 0;
-    }
-    let mut n_tasks = 1;
-    for at in 0..dims.len() - 1 {
-        n_tasks *= dims[at].size;
-        if n_tasks >= wanted {
-            return at + 1;
-        }
-    }
-    let outer = dims.len() - 1;
-    let parts = wanted.div_ceil(n_tasks);
-    let row = &dims[outer];
-    let fits = |&p: &usize| row.size.is_multiple_of(p) && (row.size / p).is_multiple_of(lanes);
-    if let Some(parts) = (parts..=parts * 4).find(fits) {
-        let size = row.size / parts;
-        let strides = row.strides.iter().map(|s| s * size as isize).collect();
-        dims[outer].size = size;
-        dims.insert(
-            outer,
-            Dim {
-                size: parts,
-                strides,
-            },
-        );
-        return outer + 1;
-    }
-    outer
+/// The leading loops of a nest, shared out between tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TaskDims {
+    /// How many loops.
+    pub n_dims: usize,
+    /// Iterations of these loops that make a task.
+    per_task: usize,
 }
 
-/// Runs `body` at every index of `dims`, one task each, with pointers into all views. Returns the
-/// number of tasks.
-pub(super) fn for_tasks(
-    kernel: &mut KernelBuilder,
-    dims: &[Dim],
-    bases: &[Value],
-    body: impl FnOnce(&mut FunctionBuilder, &[Value]),
-) -> usize {
-    kernel.for_tasks(|f, task| {
-        let mut bases = bases.to_vec();
-        let mut rest = task;
-        for (at, dim) in dims.iter().enumerate().rev() {
-            let (outer, index) = match at {
-                0 => (rest, rest),
-                _ => f.div_rem_const(rest, dim.size),
-            };
-            bases = dim.advance(f, &bases, index);
-            rest = outer;
+impl TaskDims {
+    /// As few of `dims` as there must be for enough tasks; the last one, the row, never is among
+    /// them. A row that is the only long loop is cut into equal parts of whole vectors first.
+    ///
+    /// `weight` is the work per element of the nest, in elements copied.
+    pub fn choose(dims: &mut Vec<Dim>, lanes: usize, weight: usize) -> Self {
+        let n_elems: usize = dims.iter().map(|d| d.size).product();
+        let work = n_elems.saturating_mul(weight);
+        let wanted = n_tasks(work);
+        let mut n_dims = 0;
+        let mut n_pieces = 1;
+        while n_pieces < wanted && n_dims + 1 < dims.len() {
+            n_pieces *= dims[n_dims].size;
+            n_dims += 1;
         }
-        body(f, &bases);
-    });
-    dims.iter().map(|d| d.size).product()
+        if n_pieces < wanted
+            && let Some(row) = dims.last_mut()
+            && let Some(parts) = row.cut(wanted.div_ceil(n_pieces), lanes)
+        {
+            n_pieces *= parts.size;
+            dims.insert(n_dims, parts);
+            n_dims += 1;
+        }
+        Self {
+            n_dims,
+            per_task: pieces_per_task(n_pieces, work),
+        }
+    }
+
+    /// Runs `body` at every index of `dims`, the chosen ones, with pointers into all views. Returns
+    /// the number of tasks.
+    pub fn for_each(
+        self,
+        kernel: &mut KernelBuilder,
+        dims: &[Dim],
+        bases: &[Value],
+        body: impl FnOnce(&mut FunctionBuilder, &[Value]),
+    ) -> usize {
+        let n_pieces = dims.iter().map(|d| d.size).product();
+        kernel.for_pieces(n_pieces, self.per_task, |f, piece| {
+            let mut bases = bases.to_vec();
+            let mut rest = piece;
+            for (at, dim) in dims.iter().enumerate().rev() {
+                let (outer, index) = match at {
+                    0 => (rest, rest),
+                    _ => f.div_rem_const(rest, dim.size),
+                };
+                bases = dim.advance(f, &bases, index);
+                rest = outer;
+            }
+            body(f, &bases);
+        })
+    }
 }
 
 /// Runs `body` at every index of `dims`, with pointers into all views and the values that the
@@ -324,33 +337,30 @@ mod tests {
                 strides: vec![1],
             }]
         };
-        let mut tiny = row(1000);
-        assert_eq!((n_task_dims(&mut tiny, 4, 1), tiny.len()), (0, 1));
-        assert_eq!(n_task_dims(&mut Vec::new(), 4, 1), 0);
+        let choose = |dims: &mut Vec<Dim>| {
+            let TaskDims { n_dims, per_task } = TaskDims::choose(dims, 4, 1);
+            (n_dims, per_task, dims.len())
+        };
+        assert_eq!(choose(&mut row(1000)), (0, 1, 1));
+        assert_eq!(choose(&mut Vec::new()), (0, 1, 0));
 
         let mut long = row(1 << 20);
-        assert_eq!(n_task_dims(&mut long, 4, 1), 1);
+        assert_eq!(choose(&mut long), (1, 1, 2));
         assert_eq!((long[0].size, long[1].size), (64, 1 << 14));
         assert_eq!(long[0].strides, [1 << 14]);
 
         // A prime row cannot be cut.
-        let mut prime = row(1_000_003);
-        assert_eq!((n_task_dims(&mut prime, 4, 1), prime.len()), (0, 1));
+        assert_eq!(choose(&mut row(1_000_003)), (0, 1, 1));
 
-        let mut channels = vec![
-            Dim {
-                size: 64,
-                strides: vec![200],
-            },
-            Dim {
-                size: 14,
-                strides: vec![14],
-            },
-            Dim {
-                size: 14,
-                strides: vec![1],
-            },
-        ];
-        assert_eq!(n_task_dims(&mut channels, 4, 1), 1);
+        let dim = |size, stride| Dim {
+            size,
+            strides: vec![stride],
+        };
+        // 12,544 elements are three tasks of 22 channels.
+        let mut channels = vec![dim(64, 200), dim(14, 14), dim(14, 1)];
+        assert_eq!(choose(&mut channels), (1, 22, 3));
+        // Three channels are too few: rows.
+        let mut image = vec![dim(3, 1000), dim(100, 10), dim(100, 1)];
+        assert_eq!(choose(&mut image), (2, 43, 3));
     }
 }

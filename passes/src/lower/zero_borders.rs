@@ -8,6 +8,7 @@
 //! ```
 //! It runs after the step that computes the value, since that one leaves garbage in the padding.
 
+use super::tasks::pieces_per_task;
 use super::{KernelBuilder, Lowering};
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
 use condensec_ir::layout::Layout;
@@ -33,13 +34,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
     let mut kernel = KernelBuilder::new("zero_borders", lowering);
     let y = kernel.buffer(lowering, id);
     let lanes = lowering.target.lanes;
-    kernel.for_tasks(|f, task| {
-        let (image, channel) = f.div_rem_const(task, channels);
+    let n_planes = node.shape[0] * channels;
+    let work = n_planes * (planes.rows * planes.pitch - h * w);
+    let per_task = pieces_per_task(n_planes, work);
+    let n_tasks = kernel.for_pieces(n_planes, per_task, |f, plane| {
+        let (image, channel) = f.div_rem_const(plane, channels);
         let at = f.ptr_offset(y, image, planes.image * 4);
         let plane = f.ptr_offset(at, channel, planes.plane * 4);
         zero_around(f, plane, &filled, lanes);
     });
-    let n_tasks = node.shape[0] * channels;
     lowering.add_step(id, kernel, n_tasks);
 }
 
@@ -92,9 +95,18 @@ pub(super) fn zero_around(f: &mut FunctionBuilder, plane: Value, filled: &Filled
 }
 
 /// Zeros `n` elements from element `first` of `base`.
-fn zero_range(f: &mut FunctionBuilder, base: Value, first: usize, n: usize, lanes: usize) {
+pub(super) fn zero_range(
+    f: &mut FunctionBuilder,
+    base: Value,
+    first: usize,
+    n: usize,
+    lanes: usize,
+) {
     /// Longer ranges become a loop.
     const UNROLL: usize = 8;
+    if n == 0 {
+        return;
+    }
     let zero = f.f32(0.0);
     let vector = f.splat(zero, lanes);
     let n_vectors = n / lanes;
