@@ -41,7 +41,7 @@ const CXX_FLAGS: &[&str] = &[
 #[test]
 fn the_c_example_runs() {
     let dir = TempDir::new().unwrap();
-    let program = compile_c("cc", C_FLAGS, host_library(), dir.path());
+    let program = compile_c("cc", C_FLAGS, "digits", host_library(), dir.path());
     check_output(&run(&program, NO_ARGS));
 }
 
@@ -51,8 +51,24 @@ fn the_c_example_is_cplusplus_too() {
         return skip::report("the C example as C++ (no g++)");
     }
     let dir = TempDir::new().unwrap();
-    let program = compile_c("g++", CXX_FLAGS, host_library(), dir.path());
+    let program = compile_c("g++", CXX_FLAGS, "digits", host_library(), dir.path());
     check_output(&run(&program, NO_ARGS));
+}
+
+#[test]
+fn the_c_example_on_two_threads_runs() {
+    let dir = TempDir::new().unwrap();
+    let mut compilers = vec![("cc", C_FLAGS)];
+    match is_installed("g++") {
+        true => compilers.push(("g++", CXX_FLAGS)),
+        false => skip::report("the C example on two threads as C++ (no g++)"),
+    }
+    for (compiler, flags) in compilers {
+        let program = compile_c(compiler, flags, "parallel", host_library(), dir.path());
+        let output = run(&program, NO_ARGS);
+        let end = " steps on two threads: 0 results differ from those of one\n";
+        assert!(output.ends_with(end), "{output}");
+    }
 }
 
 #[test]
@@ -61,7 +77,7 @@ fn valgrind_finds_nothing_in_the_c_example() {
         return skip::report("valgrind on the C example");
     }
     let dir = TempDir::new().unwrap();
-    let program = compile_c("cc", C_FLAGS, host_library(), dir.path());
+    let program = compile_c("cc", C_FLAGS, "digits", host_library(), dir.path());
     valgrind(&["--leak-check=full"], &program);
 }
 
@@ -148,7 +164,7 @@ fn cross(target: &str, compiler: &str, emulator: &str) {
     let dir = TempDir::new().unwrap();
     compile_digits(dir.path(), &["--target", target]);
     let flags: Vec<&str> = C_FLAGS.iter().copied().chain(["-static"]).collect();
-    let program = compile_c(compiler, &flags, dir.path(), dir.path());
+    let program = compile_c(compiler, &flags, "digits", dir.path(), dir.path());
     check_output(&run(
         Path::new(emulator),
         [program.as_os_str(), FEW_RUNS.as_ref()],
@@ -173,14 +189,15 @@ fn compile_digits(out: &Path, args: &[&str]) {
     condensec::compile(&examples().join("digits/digits_supernet.onnx"), out, &all);
 }
 
-fn compile_c(compiler: &str, flags: &[&str], library: &Path, out: &Path) -> PathBuf {
-    let program = out.join("digits");
+/// Compiles the C example `name` against the library of the digits.
+fn compile_c(compiler: &str, flags: &[&str], name: &str, library: &Path, out: &Path) -> PathBuf {
+    let program = out.join(name);
     let mut command = Command::new(compiler);
     command
         .args(flags)
         .arg("-I")
         .arg(library)
-        .arg(examples().join("c/digits.c"))
+        .arg(examples().join(format!("c/{name}.c")))
         // The language of what follows comes from its name again, not from `-x c++`.
         .args(
             flags

@@ -2,6 +2,7 @@
 //! of a level are the same bits whatever came before.
 
 use condensec_runtime::abi::{Model, STATE_ALIGN, STATE_MAGIC, Status};
+use condensec_runtime::pool::{ThreadPool, cnd_pool_parallel_for};
 use harness::random_graph::Random;
 use harness::{condensec, workspace};
 use std::ffi::c_void;
@@ -74,14 +75,38 @@ impl Instance {
     }
 
     fn run(&self, image: &[f32]) -> [u32; 10] {
+        self.infer(image, |state, inputs, outputs| {
+            // SAFETY: one input of 32 x 32 and one output of 10, as the descriptor says.
+            unsafe { (self.model.run)(state, inputs, outputs) }
+        })
+    }
+
+    fn run_parallel(&self, image: &[f32], pool: &ThreadPool) -> [u32; 10] {
+        self.infer(image, |state, inputs, outputs| {
+            let parallel_for = Some(cnd_pool_parallel_for as _);
+            // SAFETY: as in `run`; the function and its pool go together.
+            unsafe {
+                (self.model.run_parallel)(state, inputs, outputs, parallel_for, pool.as_ptr())
+            }
+        })
+    }
+
+    fn infer(
+        &self,
+        image: &[f32],
+        run: impl FnOnce(*mut c_void, *const *const c_void, *const *mut c_void) -> i32,
+    ) -> [u32; 10] {
         let mut logits = [0.0f32; 10];
         let inputs = [image.as_ptr().cast::<c_void>()];
         let outputs = [logits.as_mut_ptr().cast::<c_void>()];
-        // SAFETY: one input of 32 x 32 and one output of 10, as the descriptor says.
-        let status = unsafe { (self.model.run)(self.state, inputs.as_ptr(), outputs.as_ptr()) };
+        let status = run(self.state, inputs.as_ptr(), outputs.as_ptr());
         assert_eq!(status, Status::Ok as i32);
         logits.map(f32::to_bits)
     }
+}
+
+fn pool(n_threads: usize) -> ThreadPool {
+    ThreadPool::new(n_threads).expect("the system starts threads")
 }
 
 fn image(seed: u64) -> Vec<f32> {
@@ -101,6 +126,7 @@ fn expected(image: &[f32]) -> Vec<[u32; 10]> {
 #[test]
 fn every_pair_of_levels_leaves_no_trace() {
     let image = image(1);
+    let pool = pool(2);
     let expected = expected(&image);
     let n_levels = expected.len() as u32;
     let instance = Instance::new();
@@ -114,11 +140,10 @@ fn every_pair_of_levels_leaves_no_trace() {
             for level in [from, to] {
                 assert_eq!(instance.set_level(level), 0);
                 assert_eq!(instance.level(), level);
-                assert_eq!(
-                    instance.run(&image),
-                    expected[level as usize],
-                    "{from} to {to}"
-                );
+                let expected = expected[level as usize];
+                assert_eq!(instance.run(&image), expected, "{from} to {to}");
+                let parallel = instance.run_parallel(&image, &pool);
+                assert_eq!(parallel, expected, "{from} to {to} on two threads");
             }
         }
     }
@@ -182,8 +207,11 @@ fn bad_memory_and_pointers_are_refused() {
 
 #[test]
 fn instances_in_many_threads_share_the_weights() {
+    // And a pool: those that find it at work run alone.
+    let pool = std::sync::Arc::new(pool(3));
     let threads: Vec<_> = (0..4u64)
         .map(|seed| {
+            let pool = pool.clone();
             std::thread::spawn(move || {
                 let image = image(seed);
                 let expected = expected(&image);
@@ -193,6 +221,7 @@ fn instances_in_many_threads_share_the_weights() {
                     let level = random.below(expected.len());
                     assert_eq!(instance.set_level(level as u32), 0);
                     assert_eq!(instance.run(&image), expected[level]);
+                    assert_eq!(instance.run_parallel(&image, &pool), expected[level]);
                 }
             })
         })
@@ -209,6 +238,7 @@ fn a_switch_during_a_run_waits_for_the_next() {
     // SAFETY: `set_level` may be called from any thread.
     unsafe impl Sync for Shared {}
     let image = image(9);
+    let pool = pool(2);
     let expected = expected(&image);
     let instance = Instance::new();
     let set_level = instance.model.set_level;
@@ -228,6 +258,8 @@ fn a_switch_during_a_run_waits_for_the_next() {
         for _ in 0..300 {
             let found = instance.run(&image);
             assert!(expected.contains(&found), "a mixture of levels");
+            let found = instance.run_parallel(&image, &pool);
+            assert!(expected.contains(&found), "a mixture on two threads");
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });

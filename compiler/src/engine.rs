@@ -6,12 +6,14 @@
 //! as it is loaded.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::ptr;
 
 use condensec_backends::{Library, shared};
 use condensec_ir::Diagnostic;
 use condensec_runtime::abi::{self, Model, Status};
+use condensec_runtime::pool::{ThreadPool, cnd_pool_parallel_for};
 
 use crate::compiled::CompiledFolder;
 use crate::linker;
@@ -27,6 +29,8 @@ pub struct Engine {
     state: *mut c_void,
     /// The state's memory; it never moves.
     _memory: Vec<Line>,
+    /// Threads of a run, if it has several.
+    pool: Option<ThreadPool>,
     /// Arguments of a run, kept so that a run allocates nothing.
     input_pointers: Vec<*const c_void>,
     output_pointers: Vec<*mut c_void>,
@@ -170,6 +174,7 @@ impl Engine {
             model,
             state,
             _memory: memory,
+            pool: None,
             input_pointers: Vec::new(),
             output_pointers: Vec::new(),
             _code: code,
@@ -222,6 +227,21 @@ impl Engine {
         }
     }
 
+    /// Makes the next runs use `n_threads` threads, this one included.
+    ///
+    /// # Errors
+    /// The system does not start as many.
+    pub fn set_threads(&mut self, n_threads: NonZeroUsize) -> Result<(), Failure> {
+        self.pool = match n_threads.get() {
+            1 => None,
+            n => Some(ThreadPool::new(n).map_err(|error| {
+                let message = format!("{n} threads cannot be started: {error}");
+                Diagnostic::error("no-threads", message)
+            })?),
+        };
+        Ok(())
+    }
+
     /// One inference: elements of every input in order; returns those of every output.
     ///
     /// # Errors
@@ -256,14 +276,20 @@ impl Engine {
                 .iter_mut()
                 .map(|output| output.as_mut_ptr().cast::<c_void>()),
         );
+        let (inputs, outputs) = (self.input_pointers.as_ptr(), self.output_pointers.as_ptr());
         // SAFETY: `state` as in `level`; both arrays have an entry for every port, each of them leads to as many
-        // elements as the port has (checked above), and nothing else refers to the outputs.
+        // elements as the port has (checked above), nothing else refers to the outputs, and the pool lives on.
         let status = unsafe {
-            (self.model.run)(
-                self.state,
-                self.input_pointers.as_ptr(),
-                self.output_pointers.as_ptr(),
-            )
+            match &self.pool {
+                None => (self.model.run)(self.state, inputs, outputs),
+                Some(pool) => (self.model.run_parallel)(
+                    self.state,
+                    inputs,
+                    outputs,
+                    Some(cnd_pool_parallel_for),
+                    pool.as_ptr(),
+                ),
+            }
         };
         check_status(status, "run")
     }

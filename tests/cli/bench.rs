@@ -65,12 +65,25 @@ fn levels_can_be_chosen() {
 }
 
 #[test]
-fn several_threads_are_not_supported_yet() {
+fn a_run_takes_several_threads() {
     let folder = Folder::with_library();
-    folder.condensec("bench out --threads 1 --runs 1").success();
-    let said = folder.condensec("bench out --threads 2").refused();
+    let benchmark = folder
+        .condensec("bench out --threads 3 --runs 4 --json")
+        .json();
+    assert_eq!(benchmark["threads"], 3);
+    assert_eq!(
+        benchmark["levels"].as_array().unwrap().len(),
+        models::N_LEVELS
+    );
+    let table = folder.condensec("bench out --threads 2 --runs 1").success();
     assert!(
-        said.starts_with("error[not-supported-yet]: runs on 2 threads, only 1 is supported\n"),
+        table.stdout.contains("\n2 threads, switch "),
+        "{}",
+        table.stdout
+    );
+    let said = folder.condensec("bench out --threads 1025").refused();
+    assert!(
+        said.starts_with("error[no-threads]: 1025 threads cannot be started: "),
         "{said}"
     );
 }

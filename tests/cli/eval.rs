@@ -57,7 +57,7 @@ fn labels_give_accuracy() {
         "test.npz",
         &[x("x"), NpzArray::i64("y", &[N_SAMPLES], labels)],
     );
-    for model in ["out", "net.onnx"] {
+    for model in ["out", "net.onnx", "out --threads 2"] {
         let evaluation = folder
             .condensec(&format!("eval {model} --data test.npz --json"))
             .json();

@@ -101,6 +101,22 @@ fn the_highest_level_is_the_default_and_arrays_go_by_place() {
 }
 
 #[test]
+fn several_threads_give_the_same_bits() {
+    let folder = Folder::with_library();
+    let image = NpzArray::f32("image", &models::INPUT, models::numbers(72, 8));
+    folder.write_arrays("in.npz", &[image]);
+    let run = |n_threads: usize| {
+        let args = format!("run out --inputs in.npz --outputs out.npz --threads {n_threads}");
+        folder.condensec(&args).success();
+        folder.read("out.npz")
+    };
+    let expected = run(1);
+    for n_threads in [2, 5] {
+        assert_eq!(run(n_threads), expected, "{n_threads} threads");
+    }
+}
+
+#[test]
 fn open_dimensions_are_those_of_the_arrays() {
     let folder = Folder::with_library();
     let values = models::numbers(72 * 5, 7);

@@ -45,10 +45,6 @@ pub(super) struct Args {
     #[arg(long, default_value = "all", value_delimiter = ',')]
     level: Vec<String>,
 
-    /// Threads of a run; only 1 is supported.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threads: u32,
-
     /// Runs per level whose time counts, whatever time they take.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
@@ -57,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = parse_seconds)]
     seconds: f64,
 
-    /// Do not keep the process on one core.
+    /// Do not keep a run of one thread on one core.
     #[arg(long)]
     no_pin: bool,
 
@@ -68,7 +64,7 @@ pub(super) struct Args {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Benchmark {
-    threads: u32,
+    threads: usize,
     /// One `set_level` call.
     switch_ns: f64,
     levels: Vec<LevelTime>,
@@ -89,15 +85,11 @@ struct LevelTime {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
-    if args.threads != 1 {
-        let message = format!("runs on {} threads, only 1 is supported", args.threads);
-        return Err(Diagnostic::error("not-supported-yet", message)
-            .with_help("leave out --threads; several instances may run at once in one program")
-            .into());
-    }
     let mut engine = args.load.load(Vec::new(), args.format)?;
     let levels = choose_levels(&engine, &args.level)?;
-    if !args.no_pin
+    let threads = args.load.threads.get();
+    if threads == 1
+        && !args.no_pin
         && let Err(reason) = pin()
     {
         let message = format!("the process could not be kept on one core: {reason}");
@@ -108,7 +100,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     }
     let times = measure(&mut engine, &levels, args)?;
     let benchmark = Benchmark {
-        threads: 1,
+        threads,
         switch_ns: measure_switch(&mut engine, &levels)?,
         levels: levels
             .iter()
@@ -305,8 +297,9 @@ fn describe(benchmark: &Benchmark) -> String {
     let Benchmark {
         threads, switch_ns, ..
     } = benchmark;
+    let noun = if *threads == 1 { "thread" } else { "threads" };
     format!(
-        "{}\n{threads} thread, switch {switch_ns:.1} ns\n",
+        "{}\n{threads} {noun}, switch {switch_ns:.1} ns\n",
         table::render(&columns, rows)
     )
 }

@@ -1,5 +1,6 @@
 //! A model that runs: from a folder that condensec wrote, or compiled for this machine on the fly.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use condensec_backends::Texts;
@@ -22,6 +23,10 @@ pub(super) struct LoadArgs {
 
     #[command(flatten)]
     codegen: CodegenArgs,
+
+    /// Threads of a run.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub threads: NonZeroUsize,
 }
 
 /// Whether `path` is something that condensec wrote rather than something to compile.
@@ -38,6 +43,16 @@ impl LoadArgs {
     /// # Errors
     /// Whatever compiling or loading it may find.
     pub fn load(
+        &self,
+        given_shapes: Vec<(String, Vec<usize>)>,
+        format: FormatArgs,
+    ) -> Result<Engine, Failure> {
+        let mut engine = self.load_engine(given_shapes, format)?;
+        engine.set_threads(self.threads)?;
+        Ok(engine)
+    }
+
+    fn load_engine(
         &self,
         given_shapes: Vec<(String, Vec<usize>)>,
         format: FormatArgs,
