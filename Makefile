@@ -29,6 +29,7 @@ lint: setup
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets $(LLVM) -- -D warnings
 	$(CARGO) clippy --release -p condensec -- -D warnings
+	$(CARGO) clippy --release -p condensec-runtime --no-default-features -- -D warnings
 
 setup:
 	sh tests/setup.sh

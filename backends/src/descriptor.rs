@@ -543,5 +543,7 @@ mod tests {
         assert_eq!(named(&data, "inputs").bytes.len(), 24);
         // name, steps, four 64-bit fields.
         assert_eq!(named(&data, "levels").bytes.len(), 2 * 40);
+        // 6 words, 13 pointers, 6 64-bit fields, and padding to 8.
+        assert_eq!(named(&data, "descriptor").bytes.len(), 128);
     }
 }
