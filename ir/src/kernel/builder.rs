@@ -473,6 +473,15 @@ impl FunctionBuilder {
         }
     }
 
+    /// A conditional without results.
+    pub fn if_then(&mut self, condition: Value, then: impl FnOnce(&mut Self)) {
+        let then = |f: &mut Self| {
+            then(f);
+            Vec::new()
+        };
+        self.if_else(condition, then, |_| Vec::new());
+    }
+
     /// A conditional with results; both arms return as many values, of the same types.
     pub fn if_else(
         &mut self,

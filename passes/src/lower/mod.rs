@@ -133,8 +133,7 @@ pub fn lower_with(
     let mut errors = Vec::new();
     for id in graph.order() {
         let result = lower_node(&mut lowering, id);
-        // A relayout clears its padding itself.
-        if result.is_ok() && !matches!(graph.node(id).op, Op::Relayout(_)) {
+        if result.is_ok() {
             zero_borders::lower(&mut lowering, id);
         }
         if let Err(message) = result {

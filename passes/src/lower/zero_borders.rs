@@ -6,54 +6,92 @@
 //!   for row: y[origin + row*pitch + W .. origin + (row+1)*pitch] = 0
 //!   y[origin + H*pitch .. rows*pitch + left] = 0
 //! ```
-//! It runs after the step that computes the value, since that one leaves garbage in the padding.
+//! It runs after the step that computes the value, since that one leaves garbage in the padding. A
+//! depthwise convolution that is the only one to read the padding clears it itself, plane by plane,
+//! while it has the plane in the cache.
 
+use super::depthwise;
 use super::tasks::pieces_per_task;
 use super::{KernelBuilder, Lowering};
 use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
-use condensec_ir::layout::Layout;
+use condensec_ir::layout::{Layout, Planes};
 use condensec_ir::{Graph, NodeId, Op};
 
-/// Adds the step if some reader of `id` is a convolution with padding.
+/// Adds the step if some reader of `id` is a convolution with padding that does not clear it.
 pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) {
     let node = lowering.node(id);
     let Layout::Planes(planes) = &node.layout else {
         return;
     };
-    if !is_needed(lowering.graph, id) {
-        return;
+    match clearing(lowering.graph, id) {
+        Clearing::Step => {}
+        Clearing::Nobody | Clearing::Itself | Clearing::Reader => return,
     }
-    let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
-    let filled = Filled {
-        first: planes.offset(0, 0, 0, 0),
-        rows: h,
-        columns: w,
-        pitch: planes.pitch,
-        end: planes.rows * planes.pitch + planes.left,
-    };
     let mut kernel = KernelBuilder::new("zero_borders", lowering);
     let y = kernel.buffer(lowering, id);
     let lanes = lowering.target.lanes;
-    let n_planes = node.shape[0] * channels;
+    let &[n_images, channels, h, w] = node.shape.as_slice() else {
+        unreachable!("planes have four axes");
+    };
+    let n_planes = n_images * channels;
     let work = n_planes * (planes.rows * planes.pitch - h * w);
     let per_task = pieces_per_task(n_planes, work);
-    let n_tasks = kernel.for_pieces(n_planes, per_task, |f, plane| {
-        let (image, channel) = f.div_rem_const(plane, channels);
-        let at = f.ptr_offset(y, image, planes.image * 4);
-        let plane = f.ptr_offset(at, channel, planes.plane * 4);
-        zero_around(f, plane, &filled, lanes);
+    let n_tasks = kernel.for_pieces(n_planes, per_task, |f, number| {
+        zero_plane(f, y, number, planes, &node.shape, lanes);
     });
     lowering.add_step(id, kernel, n_tasks);
 }
 
-fn is_needed(graph: &Graph, id: NodeId) -> bool {
-    graph
-        .users(id)
-        .iter()
-        .any(|&(user, position)| match &graph.node(user).op {
-            Op::Conv2d(conv) => position == 0 && conv.pads != [0; 4],
-            _ => false,
-        })
+/// Who clears the padding of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clearing {
+    /// No convolution reads it.
+    Nobody,
+    /// The step that computes the value.
+    Itself,
+    /// The one convolution that reads the padding.
+    Reader,
+    /// A step of its own.
+    Step,
+}
+
+/// Who clears the padding of `id`, a value in planes.
+pub(super) fn clearing(graph: &Graph, id: NodeId) -> Clearing {
+    if matches!(graph.node(id).op, Op::Relayout(_)) {
+        return Clearing::Itself;
+    }
+    let users = graph.users(id).into_iter();
+    let readers = users.filter_map(|(user, position)| match &graph.node(user).op {
+        Op::Conv2d(conv) if position == 0 && conv.pads != [0; 4] => Some(conv),
+        _ => None,
+    });
+    match readers.collect::<Vec<_>>()[..] {
+        [] => Clearing::Nobody,
+        [conv] if depthwise::is_direct(graph, conv) => Clearing::Reader,
+        _ => Clearing::Step,
+    }
+}
+
+/// Zeros the padding of plane `number`, counted through all images, of a value of `shape` at `base`.
+pub(super) fn zero_plane(
+    f: &mut FunctionBuilder,
+    base: Value,
+    number: Value,
+    planes: &Planes,
+    shape: &[usize],
+    lanes: usize,
+) {
+    let filled = Filled {
+        first: planes.offset(0, 0, 0, 0),
+        rows: shape[2],
+        columns: shape[3],
+        pitch: planes.pitch,
+        end: planes.rows * planes.pitch + planes.left,
+    };
+    let (image, channel) = f.div_rem_const(number, shape[1]);
+    let at = f.ptr_offset(base, image, planes.image * 4);
+    let plane = f.ptr_offset(at, channel, planes.plane * 4);
+    zero_around(f, plane, &filled, lanes);
 }
 
 /// A rectangle of values in a plane.

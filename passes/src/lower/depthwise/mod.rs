@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! for image, channel (tasks)
+//!   clear the padding of the next channel      if nobody else reads it, see zero_borders
 //!   w = the channel's weights
 //!   stride 1: for tile of flat pixels          flat.rs
 //!   else:     for row, for tile of the row     rows.rs
@@ -19,8 +20,9 @@ mod window;
 
 use super::math::emit_unary;
 use super::tile_access::{TileAccess, WithPadding};
+use super::zero_borders::{self, Clearing};
 use super::{KernelBuilder, Lowering, cost, summary};
-use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::{Conv2d, UnaryKind};
 use condensec_ir::tensor::LevelRule;
@@ -116,6 +118,19 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let channels = node.shape[1];
     let n_taps = weight.n_elems() / channels;
     let y_access = TileAccess::new(&node.layout, &node.shape, WithPadding::No)?;
+    let clears = zero_borders::clearing(graph, operands[0]) == Clearing::Reader;
+    // The padding of a plane is cleared one task before it is read: a load that meets a store of
+    // part of it on its way to the cache would wait.
+    let (begin, end) = (kernel.begin, kernel.end);
+    let clear = |f: &mut FunctionBuilder, task: Value| {
+        if clears {
+            let exists = f.compare(CompareOp::Lt, task, end);
+            f.if_then(exists, |f| {
+                zero_borders::zero_plane(f, x, task, planes, &input.shape, target.lanes);
+            });
+        }
+    };
+    clear(&mut kernel, begin);
     kernel.for_tasks(|f, task| {
         let (image, channel) = f.div_rem_const(task, channels);
         let splat = |f: &mut FunctionBuilder, table: Value| {
@@ -160,6 +175,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
                 });
             }
         }
+        let next = f.add_const(task, 1);
+        clear(f, next);
     });
     let n_tasks = node.shape[0] * channels;
     let n_vectors = match &walk {

@@ -155,6 +155,30 @@ fn the_epilogue() {
 }
 
 #[test]
+fn the_padding_of_a_value_with_two_readers() {
+    for second_groups in [1, 4] {
+        let mut graph = network([1, 4, 6, 11], [3, 3], Reader::Other, |_, conv| {
+            conv.pads = [1; 4];
+        });
+        let order = graph.order();
+        let is_read = |&&id: &&NodeId| graph.node(id).name == "n";
+        let x = order.iter().find(is_read).copied().unwrap();
+        let shape = [4, 4 / second_groups, 3, 3];
+        let weight = Tensor::shared("v", &shape, values(shape.iter().product()));
+        let conv = Conv2d {
+            groups: second_groups,
+            pads: [1; 4],
+            ..Conv2d::new(graph.add_tensor(weight))
+        };
+        let y = graph
+            .add_node("z", conv.into(), &[x], Default::default())
+            .unwrap();
+        graph.add_output("z", y);
+        check_graph(&graph, &[CHOOSE_LAYOUTS]);
+    }
+}
+
+#[test]
 fn strides_need_no_copy() {
     let graph = network([1, 3, 8, 8], [3, 3], Reader::Pointwise, |_, conv| {
         (conv.strides, conv.pads) = ([2, 2], [1; 4]);
