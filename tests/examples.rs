@@ -65,9 +65,7 @@ fn the_c_example_on_two_threads_runs() {
     }
     for (compiler, flags) in compilers {
         let program = compile_c(compiler, flags, "parallel", host_library(), dir.path());
-        let output = run(&program, NO_ARGS);
-        let end = " steps on two threads: 0 results differ from those of one\n";
-        assert!(output.ends_with(end), "{output}");
+        check_parallel_output(&run(&program, NO_ARGS));
     }
 }
 
@@ -93,12 +91,12 @@ fn valgrind_finds_nothing_in_the_rust_example() {
 }
 
 #[test]
-fn the_c_example_runs_on_aarch64() {
+fn the_c_examples_run_on_aarch64() {
     cross("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64");
 }
 
 #[test]
-fn the_c_example_runs_on_riscv64() {
+fn the_c_examples_run_on_riscv64() {
     cross("riscv64", "riscv64-linux-gnu-gcc", "qemu-riscv64");
 }
 
@@ -154,11 +152,11 @@ fn check_zoo_report(network: Network, built: &ZooModel, report: &Value) {
     }
 }
 
-/// Compiles the C example for `target`, statically, and runs it in the emulator.
+/// Compiles the C examples for `target`, statically, and runs them in the emulator.
 fn cross(target: &str, compiler: &str, emulator: &str) {
     for tool in [compiler, emulator] {
         if !is_installed(tool) {
-            return skip::report(&format!("the C example on {target} (no {tool})"));
+            return skip::report(&format!("the C examples on {target} (no {tool})"));
         }
     }
     let dir = TempDir::new().unwrap();
@@ -169,6 +167,8 @@ fn cross(target: &str, compiler: &str, emulator: &str) {
         Path::new(emulator),
         [program.as_os_str(), FEW_RUNS.as_ref()],
     ));
+    let program = compile_c(compiler, &flags, "parallel", dir.path(), dir.path());
+    check_parallel_output(&run(Path::new(emulator), [program]));
 }
 
 /// The library of the digits supernet for this machine.
@@ -256,6 +256,11 @@ fn check_output(output: &str) {
         output.ends_with(": 0 results of no single level\n"),
         "{output}"
     );
+}
+
+fn check_parallel_output(output: &str) {
+    let end = " steps on two threads: 0 results differ from those of one\n";
+    assert!(output.ends_with(end), "{output}");
 }
 
 fn run(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
