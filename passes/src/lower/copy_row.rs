@@ -9,12 +9,11 @@
 //! a vector, so single elements are moved only in rows that are shorter than the shortest vector.
 //! Nothing outside of the rows is read or written. Source and target must not overlap.
 
+use super::tiles::SHORTEST_VECTOR;
 use condensec_ir::kernel::{FunctionBuilder, Parity, Value};
 
 /// Rows of more vectors become a loop.
 const MAX_UNROLLED_VECTORS: usize = 8;
-/// Vectors shorter than this are no faster than single elements.
-const MIN_LANES: usize = 4;
 
 /// Copies `n` elements.
 pub(super) fn copy(f: &mut FunctionBuilder, x: Value, y: Value, n: usize, lanes: usize) {
@@ -91,7 +90,7 @@ pub(super) fn every_other(
 /// The longest vector of at most `lanes` lanes that fits `n` elements; 1 if none does.
 pub(super) fn fitting_lanes(lanes: usize, n: usize) -> usize {
     let mut fitting = lanes;
-    while fitting > n && fitting > MIN_LANES {
+    while fitting > n && fitting > SHORTEST_VECTOR {
         fitting /= 2;
     }
     if fitting > n { 1 } else { fitting }

@@ -9,12 +9,15 @@
 //!       sums += x[i]                            sum += x[i]
 //!   y = sum of the lanes of all sums          y[i] = sum
 //! ```
-//! A mean divides at the end.
+//! A mean divides at the end. Rows of planes are followed by storage that exists, so there a row is
+//! always whole vectors, whose last lanes gather garbage that is left out in the end.
 
+use super::tiles::SHORTEST_VECTOR;
 use super::view::{Dim, TaskDims, View, advance, fold_dims, for_dims, for_lanes, merge_dims};
 use super::{KernelBuilder, Lowering};
 use condensec_ir::NodeId;
 use condensec_ir::kernel::{FunctionBuilder, Value};
+use condensec_ir::layout::Layout;
 use condensec_ir::ops::{Reduce, ReduceKind};
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Result<(), String> {
@@ -60,6 +63,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Reduce) -> Res
         count,
         reduced: &reduced,
         lanes,
+        has_slack: matches!(lowering.node(operand).layout, Layout::Planes(_)),
     };
     let one = Dim {
         size: 1,
@@ -97,13 +101,22 @@ struct Reduction<'a> {
     count: usize,
     reduced: &'a [Dim],
     lanes: usize,
+    /// Whether a vector may reach beyond the end of a row.
+    has_slack: bool,
 }
+
+/// Rows of more vectors are folded into fewer sums.
+const MAX_COLUMN_SUMS: usize = 8;
 
 impl Reduction<'_> {
     /// One element; the last of the reduced dims is a row.
     fn emit_rows(&self, f: &mut FunctionBuilder, bases: &[Value]) {
         let (row, outer) = self.reduced.split_last().expect("the last axis is reduced");
         let stride = row.strides[0];
+        let n_columns = row.size.div_ceil(self.lanes);
+        if self.has_slack && stride == 1 && !outer.is_empty() && n_columns <= MAX_COLUMN_SUMS {
+            return self.emit_short_rows(f, bases, row.size, outer);
+        }
         let fold = RowFold::new(row.size, if stride == 1 { self.lanes } else { 1 });
         let sums = fold.start(f, self.kind.start());
         let sums = fold_dims(f, outer, bases, &sums, &mut |f, bases, sums| {
@@ -115,6 +128,50 @@ impl Reduction<'_> {
         });
         let sum = fold.finish(f, &sums, |f, a, b| self.combine(f, a, b));
         let result = self.divide(f, sum);
+        f.store_lanes(result, bases[1], 0);
+    }
+
+    /// One element from rows of `size` elements that vectors may reach beyond: a sum for each vector
+    /// of columns.
+    fn emit_short_rows(
+        &self,
+        f: &mut FunctionBuilder,
+        bases: &[Value],
+        size: usize,
+        outer: &[Dim],
+    ) {
+        let shortest = size.next_power_of_two().max(SHORTEST_VECTOR);
+        let lanes = self.lanes.min(shortest);
+        let start = f.f32(self.kind.start());
+        let sums = vec![f.splat(start, lanes); size.div_ceil(lanes)];
+        let sums = fold_dims(f, outer, bases, &sums, &mut |f, bases, sums| {
+            let columns = sums.iter().enumerate();
+            columns
+                .map(|(number, &sum)| {
+                    let value = f.load_lanes(lanes, bases[0], number * lanes * 4);
+                    self.combine(f, sum, value)
+                })
+                .collect()
+        });
+        let (whole, rest) = sums.split_at(size / lanes);
+        let whole = whole.iter().copied();
+        let whole = whole.reduce(|sum, other| self.combine(f, sum, other));
+        let mut result = start;
+        for (vector, n) in whole
+            .map(|v| (v, lanes))
+            .into_iter()
+            .chain(rest.iter().map(|&v| (v, size % lanes)))
+        {
+            for lane in 0..n {
+                let value = if lanes == 1 {
+                    vector
+                } else {
+                    f.extract(vector, lane)
+                };
+                result = self.combine(f, result, value);
+            }
+        }
+        let result = self.divide(f, result);
         f.store_lanes(result, bases[1], 0);
     }
 

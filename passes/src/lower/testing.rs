@@ -174,7 +174,8 @@ fn set_planes(graph: &mut Graph, node: NodeId, padding: usize) {
         pitch,
         rows,
         plane,
-        image: channels * plane + 3,
+        // A vector may reach beyond the last plane.
+        image: channels * plane + 16,
     });
 }
 

@@ -13,6 +13,7 @@
 //! all layers of the same pitch.
 
 use super::super::copy_row::fitting_lanes;
+use super::super::tiles::SHORTEST_VECTOR;
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, Value};
 use condensec_ir::layout::Layout;
 
@@ -61,7 +62,7 @@ impl Rows {
     pub fn new(layout: &Layout, shape: &[usize], lanes: usize) -> Result<Self, String> {
         let (channels, n_rows, w) = (shape[1], shape[2], shape[3]);
         // One vector per row if it can be that long.
-        let mut lanes = lanes.min(w.next_power_of_two().max(lanes.min(4)));
+        let mut lanes = lanes.min(w.next_power_of_two().max(SHORTEST_VECTOR));
         let store = match layout {
             Layout::Planes(planes) => Store::Planes {
                 pitch: planes.pitch * 4,
