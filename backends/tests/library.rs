@@ -170,6 +170,16 @@ fn riscv_objects_have_the_float_abi_of_their_libc() {
 }
 
 #[test]
+fn riscv_without_v_has_no_vector_instruction() {
+    let target = targets::resolve("riscv64", Some("rv64gc"), &[] as &[&str]).unwrap();
+    for kernel in build(&everything(), &target).kernels {
+        let mut lines = kernel.assembly.lines().map(str::trim_start);
+        let vector = lines.find(|line| line.starts_with('v'));
+        assert_eq!(vector, None, "{}", kernel.name);
+    }
+}
+
+#[test]
 fn a_shared_library_shows_the_interface_only() {
     let library = build(&everything(), &host());
     let folder = tempfile::tempdir().unwrap();

@@ -26,6 +26,7 @@ mod function;
 mod isa;
 mod operands;
 mod packed_loads;
+mod saved_float;
 mod signature;
 mod tidy;
 
@@ -99,11 +100,18 @@ impl Backend for Cranelift {
                 &mut builder_context,
             )
             .map_err(kernel_error)?;
+            let (id, front_bytes) = if saved_float::is_needed(function, &module) {
+                let signature = &context.func.signature;
+                let body = saved_float::define(id, &function.name, signature, &mut module);
+                (body.map_err(kernel_error)?, saved_float::CODE_BYTES)
+            } else {
+                (id, 0)
+            };
             module
                 .define_function(id, &mut context)
                 .map_err(|error| kernel_error(error_text(error)))?;
             let compiled = context.compiled_code().expect("define_function compiles");
-            function_bytes.push(compiled.buffer.data().len() as u64);
+            function_bytes.push(front_bytes + compiled.buffer.data().len() as u64);
             assembly.extend(compiled.vcode.clone());
         }
         let object = module

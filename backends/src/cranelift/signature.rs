@@ -1,5 +1,6 @@
 //! Types and signatures: kernel IR to Cranelift.
 
+use super::saved_float;
 use condensec_ir::kernel::{Function, Type};
 use cranelift_codegen::ir::{self, AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
@@ -27,10 +28,9 @@ pub(super) fn clif_type(ty: Type) -> Option<ir::Type> {
 pub(super) fn of_function(function: &Function, module: &dyn Module) -> Signature {
     let mut signature = module.make_signature();
     let is_riscv64 = matches!(module.isa().triple().architecture, Architecture::Riscv64(_));
-    // Cranelift 0.135 takes fs1 (f9) for caller-saved, which the RISC-V ABI does not: a kernel would
-    // spoil a float that its caller keeps there. Under this convention it saves all that it uses;
-    // only functions without a result can have it, and the others use no floats.
-    if is_riscv64 && function.result.is_none() {
+    // Under this convention it saves all registers that it uses; `saved_float` says why. Only
+    // functions without a result can have it.
+    if is_riscv64 && function.result.is_none() && !saved_float::is_needed(function, module) {
         signature.call_conv = CallConv::PreserveAll;
     }
     // A type without counterpart is refused when the function's body is translated.
