@@ -4,7 +4,7 @@
 //! kernel::Program ──image──> functions with final symbols, descriptor and step tables
 //!        ├─ Backend::compile ──> <name>_code.o     one code generator per folder
 //!        └─ object           ──> <name>_data.o     weights, indices, tables: same for all back ends
-//!                 merge      ──> <name>.o          one object, everything internal local
+//!                 merge      ──> <name>.o          on ELF: one object, everything internal local
 //!                 archive    ──> lib<name>.a       + header, Rust bindings, manifest, CMake, pkg-config
 //! ```
 //! Everything here is a pure function of its arguments: no files, no environment, no clock. The one
@@ -103,21 +103,47 @@ pub struct CompiledCode {
     pub libm_calls: Vec<String>,
 }
 
-/// Finds a code generator by name; the preferred one for none.
+/// Finds a code generator for `target`: the one named, or else the preferred one of those that
+/// support the target.
 ///
 /// # Errors
-/// [`BackendError::UnknownBackend`].
-pub fn find_backend(name: Option<&str>) -> Result<&'static dyn Backend, BackendError> {
-    let found = match name {
-        None => BACKENDS.first(),
-        Some(name) => BACKENDS.iter().find(|b| b.name() == name),
+/// [`BackendError::UnknownBackend`], [`BackendError::UnsupportedTarget`], and
+/// [`TargetError::NeedsLlvm`] if no back end of this build supports the target.
+pub fn find_backend(
+    name: Option<&str>,
+    target: &Target,
+) -> Result<&'static dyn Backend, BackendError> {
+    let Some(name) = name else {
+        let mut preferred = BACKENDS.iter().copied();
+        let found = preferred.find(|b| b.supports(target));
+        return found.ok_or_else(|| needs_llvm(target).into());
     };
-    found.copied().ok_or_else(|| BackendError::UnknownBackend {
-        name: name.unwrap_or("default").into(),
-        known: BACKENDS
-            .iter()
-            .map(|b| b.name())
-            .collect::<Vec<_>>()
-            .join(", "),
-    })
+    let found = BACKENDS.iter().find(|b| b.name() == name).copied();
+    let backend = found.ok_or_else(|| {
+        let known: Vec<&str> = BACKENDS.iter().map(|b| b.name()).collect();
+        BackendError::UnknownBackend {
+            name: name.into(),
+            known: known.join(", "),
+        }
+    })?;
+    match backend.supports(target) {
+        true => Ok(backend),
+        false => Err(BackendError::UnsupportedTarget {
+            backend: backend.name(),
+            target: target.name(),
+        }),
+    }
+}
+
+/// The LLVM back end supports every target, so a build that lacks one lacks LLVM.
+fn needs_llvm(target: &Target) -> TargetError {
+    let is_served = |spec: &&&'static targets::TargetSpec| {
+        let target = targets::resolve(spec.name, None, &[] as &[&str]);
+        target.is_ok_and(|target| BACKENDS.iter().any(|b| b.supports(&target)))
+    };
+    TargetError::NeedsLlvm {
+        name: target.name(),
+        what: target.spec().what,
+        known: targets::names(TARGETS.iter().filter(is_served)),
+    }
 }

@@ -9,7 +9,7 @@ use condensec_ir::kernel::{FloatUnaryOp, FunctionBuilder, Value};
 use support::loaded::build;
 use support::micro_kernel::{Tile, list_kernel, list_program};
 use support::programs::map;
-use support::run_on::{all_targets, title};
+use support::run_on::{instruction_sets, title};
 
 /// Mnemonics of multiply-adds; on x86 without FMA, its multiplications.
 const MULTIPLY_ADDS: [&str; 5] = ["fmla ", "vfmacc.vf ", "vfmadd", "mulps ", "fmadd.s "];
@@ -61,9 +61,9 @@ fn tiles_that_fit_stay_in_registers() {
         (8, 1),
         (8, 3),
     ];
-    let backend = find_backend(None).unwrap();
     let mut n_checked = 0;
-    for target in all_targets() {
+    for target in instruction_sets() {
+        let backend = find_backend(None, &target).unwrap();
         let info = backend.target_info(&target);
         for (rows, vectors) in tiles {
             if rows * vectors + rows.min(vectors) + 1 > info.vector_registers {
@@ -132,7 +132,7 @@ fn kernels_of_other_widths_are_refused() {
     );
     program.functions[0] = function;
     let options = condensec_backends::LibraryOptions::default();
-    let backend = find_backend(None).unwrap();
+    let backend = find_backend(None, &target).unwrap();
     let error = condensec_backends::build_library(&program, &target, backend, &options);
     assert_eq!(
         error.unwrap_err().to_string(),

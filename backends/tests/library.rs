@@ -263,7 +263,8 @@ fn weights_are_stored_once() {
 
 fn error(program: &Program, target: &Target) -> BackendError {
     let options = LibraryOptions::default();
-    build_library(program, target, find_backend(None).unwrap(), &options).unwrap_err()
+    let backend = find_backend(None, target).unwrap();
+    build_library(program, target, backend, &options).unwrap_err()
 }
 
 #[test]
@@ -302,10 +303,22 @@ fn contradictions_are_errors() {
 
 #[test]
 fn unknown_back_ends_are_errors() {
-    let error = find_backend(Some("gcc")).err().unwrap().to_string();
+    let error = |name, target: &str| {
+        let target = targets::resolve(target, None, &[] as &[&str]).unwrap();
+        find_backend(name, &target).err().unwrap().to_string()
+    };
     assert_eq!(
-        error,
+        error(Some("gcc"), "aarch64"),
         "there is no back end \"gcc\" in this build; there are cranelift"
+    );
+    assert_eq!(
+        error(Some("cranelift"), "armv7a"),
+        "back end cranelift cannot compile for armv7a"
+    );
+    assert_eq!(
+        error(None, "thumbv7em"),
+        "target \"thumbv7em\" (Cortex-M4F and M7, bare metal) needs the LLVM build of condensec; \
+         this build has aarch64, riscv64, x86_64, host"
     );
 }
 

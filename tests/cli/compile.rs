@@ -178,7 +178,7 @@ fn files_can_be_added_to_the_library_or_replace_it() {
 }
 
 #[test]
-fn every_target_of_the_list_compiles() {
+fn every_target_of_the_list_compiles_or_says_what_it_needs() {
     let folder = Folder::with_net();
     for target in folder
         .condensec("targets --json")
@@ -187,6 +187,14 @@ fn every_target_of_the_list_compiles() {
         .unwrap()
     {
         let name = target["name"].as_str().unwrap();
+        if target["backend"].is_null() {
+            let said = folder
+                .condensec(&format!("net.onnx --target {name}"))
+                .refused();
+            let expected = format!("error[not-in-this-build]: target \"{name}\" (");
+            assert!(said.starts_with(&expected), "{said}");
+            continue;
+        }
         for cpu in target["cpus"].as_array().unwrap() {
             let cpu = cpu.as_str().unwrap();
             let args = format!("net.onnx -o {name}-{cpu} --target {name} --cpu {cpu} --json");
@@ -202,10 +210,12 @@ fn targets_and_back_ends_that_are_not_there() {
     let folder = Folder::with_net();
     for (args, code) in [
         ("--target sparc", "unknown-target"),
-        ("--target thumbv7em", "not-in-this-build"),
         ("--target aarch64 --cpu i486", "unknown-cpu"),
         ("--target x86_64 --features -avx,+mmx", "unknown-feature"),
+        ("--target riscv32", "unknown-target"),
+        ("--target aarch64-macos --cpu native", "target-not-host"),
         ("--backend llvm", "not-in-this-build"),
+        ("--backend cranelift --target armv7a", "unsupported-target"),
     ] {
         let said = folder.condensec(&format!("net.onnx {args}")).refused();
         assert!(

@@ -9,7 +9,7 @@ use cranelift_codegen::settings::{self, Configurable};
 const SETTINGS: &[(&str, &str)] = &[
     ("avx", "has_avx"),
     ("avx2", "has_avx2"),
-    ("bmi1", "has_bmi1"),
+    ("bmi", "has_bmi1"),
     ("bmi2", "has_bmi2"),
     ("c", "has_c"),
     ("fma", "has_fma"),

@@ -1,26 +1,117 @@
 //! 64-bit Arm on Linux, AAPCS64 (<https://github.com/ARM-software/abi-aa>). NEON and fused
-//! multiply-add are part of the base architecture, so there is one CPU, and multiply-add by a
-//! lane saves the broadcasts that x86 needs.
+//! multiply-add are part of the base architecture, and multiply-add by a lane saves the broadcasts
+//! that x86 needs. No feature beyond the base changes a kernel of f32; the ones here tell which
+//! machines the instructions of a CPU run on.
 
-use super::{Cpu, TargetSpec, Tier};
+use super::spec::{command, feature};
+use super::{Cpu, Feature, Target, TargetSpec, Tier, Vectors};
 
 /// See the module.
 pub const SPEC: TargetSpec = TargetSpec {
     name: "aarch64",
+    what: "64-bit Arm, Linux",
     aliases: &["arm64", "armv8a"],
     triple: "aarch64-unknown-linux-gnu",
-    cpus: &[Cpu {
-        name: "generic",
-        features: &[],
-    }],
-    features: &[],
+    cpus: CPUS,
+    least_cpu: "generic",
+    features: FEATURES,
+    base_features: &[],
     tier: Tier::Two,
     tested: "qemu-aarch64",
-    qemu: Some(&["qemu-aarch64"]),
+    emulator,
     c_compiler: "aarch64-linux-gnu-gcc",
-    lanes: |_| 4,
-    has_fma: |_| true,
-    vector_registers: 32,
-    cache_bytes: (32 << 10, 512 << 10),
-    native_features: || cfg!(target_arch = "aarch64").then(Vec::new),
+    c_compiler_from: "the Debian package gcc-aarch64-linux-gnu",
+    c_options: |_| Vec::new(),
+    vectors: |_| VECTORS,
+    native_features,
 };
+
+/// CPUs of all 64-bit Arm targets.
+pub(super) const CPUS: &[Cpu] = &[
+    Cpu {
+        name: "generic",
+        llvm: "generic",
+        features: &[],
+        l1_bytes: 32 << 10,
+        l2_bytes: 512 << 10,
+    },
+    // In order. Four cores share 512 kB on most boards.
+    Cpu {
+        name: "cortex-a53",
+        llvm: "cortex-a53",
+        features: &[],
+        l1_bytes: 32 << 10,
+        l2_bytes: 512 << 10,
+    },
+    Cpu {
+        name: "cortex-a72",
+        llvm: "cortex-a72",
+        features: &[],
+        l1_bytes: 32 << 10,
+        l2_bytes: 1 << 20,
+    },
+    Cpu {
+        name: "cortex-a76",
+        llvm: "cortex-a76",
+        features: &["dotprod", "fullfp16", "lse", "rcpc", "rdm"],
+        l1_bytes: 64 << 10,
+        l2_bytes: 512 << 10,
+    },
+];
+
+/// Features of all 64-bit Arm targets.
+pub(super) const FEATURES: &[Feature] = &[
+    feature("dotprod"),
+    feature("fullfp16"),
+    feature("lse"),
+    feature("rcpc"),
+    feature("rdm"),
+];
+
+/// Vectors of all 64-bit Arm targets.
+pub(super) const VECTORS: Vectors = Vectors {
+    lanes: 4,
+    registers: 32,
+    has_fma: true,
+};
+
+/// The very CPU where the emulator knows it, so that an instruction that it lacks is found.
+pub(super) fn emulator(target: &Target) -> Option<Vec<String>> {
+    let cpu = match target.cpu() {
+        named @ ("cortex-a72" | "cortex-a76") => named,
+        _ => "cortex-a53",
+    };
+    match SPEC.cpus.iter().find(|c| c.name == cpu) {
+        // With features added by hand, the one that has all.
+        Some(cpu) if target.features().all(|f| cpu.features.contains(&f)) => {
+            command(&["qemu-aarch64", "-cpu", cpu.name])
+        }
+        _ => command(&["qemu-aarch64", "-cpu", "max"]),
+    }
+}
+
+fn native_features() -> Option<Vec<&'static str>> {
+    cfg!(all(target_arch = "aarch64", target_os = "linux")).then(detected_features)
+}
+
+/// Features of this machine.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn detected_features() -> Vec<&'static str> {
+    use std::arch::is_aarch64_feature_detected as detected;
+    let features = [
+        (detected!("crc")),
+        ("dotprod", detected!("dotprod")),
+        ("fullfp16", detected!("fp16")),
+        ("lse", detected!("lse")),
+        ("rcpc", detected!("rcpc")),
+        ("rdm", detected!("rdm")),
+    ];
+    let on = features.into_iter().filter(|(_, is_on)| *is_on);
+    on.map(|(name, _)| name).collect()
+}
+
+/// This machine is of another kind.
+#[cfg(not(target_arch = "aarch64"))]
+pub(super) fn detected_features() -> Vec<&'static str> {
+    Vec::new()
+}

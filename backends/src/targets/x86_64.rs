@@ -1,87 +1,154 @@
 //! 64-bit x86 on Linux, System V ABI (<https://gitlab.com/x86-psABIs/x86-64-ABI>), whose
-//! micro-architecture levels name the CPUs here. Peculiar: only 16 vector registers, and level 2
-//! has neither AVX nor fused multiply-add.
+//! micro-architecture levels name the CPUs here. Peculiar: only 16 vector registers before AVX-512,
+//! and level 2 has neither AVX nor fused multiply-add.
 
-use super::{Cpu, Feature, TargetSpec, Tier};
+use super::spec::{command, feature};
+use super::{Cpu, Feature, Target, TargetSpec, Tier, Vectors};
 
 /// See the module.
 pub const SPEC: TargetSpec = TargetSpec {
     name: "x86_64",
+    what: "64-bit x86, Linux",
     aliases: &["amd64", "x64", "x86-64"],
     triple: "x86_64-unknown-linux-gnu",
-    cpus: &[
-        Cpu {
-            name: "x86-64-v3",
-            features: &["avx2", "bmi", "bmi2", "fma", "lzcnt", "popcnt"],
-        },
-        Cpu {
-            name: "x86-64-v2",
-            features: &["popcnt", "sse4.2"],
-        },
-    ],
-    features: &[
-        Feature {
-            name: "avx",
-            needs: &["sse4.2"],
-        },
-        Feature {
-            name: "avx2",
-            needs: &["avx"],
-        },
-        Feature {
-            name: "bmi",
-            needs: &[],
-        },
-        Feature {
-            name: "bmi2",
-            needs: &[],
-        },
-        Feature {
-            name: "fma",
-            needs: &["avx"],
-        },
-        Feature {
-            name: "lzcnt",
-            needs: &[],
-        },
-        Feature {
-            name: "popcnt",
-            needs: &[],
-        },
-        Feature {
-            name: "sse3",
-            needs: &[],
-        },
-        Feature {
-            name: "sse4.1",
-            needs: &["ssse3"],
-        },
-        Feature {
-            name: "sse4.2",
-            needs: &["sse4.1"],
-        },
-        Feature {
-            name: "ssse3",
-            needs: &["sse3"],
-        },
-    ],
+    cpus: CPUS,
+    least_cpu: "x86-64",
+    features: FEATURES,
+    base_features: &[],
     tier: Tier::One,
     tested: "natively",
-    qemu: Some(&["qemu-x86_64", "-cpu", "max"]),
+    emulator,
     c_compiler: "x86_64-linux-gnu-gcc",
-    lanes: |_| 4,
-    has_fma: |target| target.has("fma"),
-    vector_registers: 16,
-    cache_bytes: (32 << 10, 512 << 10),
+    c_compiler_from: "the Debian package gcc-x86-64-linux-gnu",
+    c_options: |_| Vec::new(),
+    vectors,
     native_features,
 };
 
-#[cfg(target_arch = "x86_64")]
+/// CPUs of all 64-bit x86 targets.
+pub(super) const CPUS: &[Cpu] = &[
+    Cpu {
+        name: "x86-64-v3",
+        llvm: "x86-64-v3",
+        features: &["avx2", "bmi", "bmi2", "fma", "lzcnt", "popcnt"],
+        l1_bytes: 32 << 10,
+        l2_bytes: 512 << 10,
+    },
+    Cpu {
+        name: "x86-64-v2",
+        llvm: "x86-64-v2",
+        features: &["popcnt", "sse4.2"],
+        l1_bytes: 32 << 10,
+        l2_bytes: 256 << 10,
+    },
+    Cpu {
+        name: "x86-64-v4",
+        llvm: "x86-64-v4",
+        features: &[
+            "avx512bw", "avx512cd", "avx512dq", "avx512vl", "bmi", "bmi2", "lzcnt", "popcnt",
+        ],
+        l1_bytes: 32 << 10,
+        l2_bytes: 1 << 20,
+    },
+];
+
+/// Features of all 64-bit x86 targets.
+pub(super) const FEATURES: &[Feature] = &[
+    Feature {
+        name: "avx",
+        needs: &["sse4.2"],
+    },
+    Feature {
+        name: "avx2",
+        needs: &["avx"],
+    },
+    Feature {
+        name: "avx512bw",
+        needs: &["avx512f"],
+    },
+    Feature {
+        name: "avx512cd",
+        needs: &["avx512f"],
+    },
+    Feature {
+        name: "avx512dq",
+        needs: &["avx512f"],
+    },
+    Feature {
+        name: "avx512f",
+        needs: &["avx2", "fma"],
+    },
+    Feature {
+        name: "avx512vl",
+        needs: &["avx512f"],
+    },
+    feature("bmi"),
+    feature("bmi2"),
+    Feature {
+        name: "fma",
+        needs: &["avx"],
+    },
+    feature("lzcnt"),
+    feature("popcnt"),
+    feature("sse3"),
+    Feature {
+        name: "sse4.1",
+        needs: &["ssse3"],
+    },
+    Feature {
+        name: "sse4.2",
+        needs: &["sse4.1"],
+    },
+    Feature {
+        name: "ssse3",
+        needs: &["sse3"],
+    },
+];
+
+/// Vectors of all 64-bit x86 targets. Integer vectors, which bit tricks on floats need, come with
+/// AVX2; the upper 16 registers with AVX-512, in lengths below 512 bits with VL.
+pub(super) fn vectors(target: &Target) -> Vectors {
+    let lanes = match () {
+        () if target.has("avx512f") => 16,
+        () if target.has("avx2") => 8,
+        () => 4,
+    };
+    Vectors {
+        lanes,
+        registers: if target.has("avx512vl") { 32 } else { 16 },
+        has_fma: target.has("fma"),
+    }
+}
+
+/// qemu has no AVX-512.
+fn emulator(target: &Target) -> Option<Vec<String>> {
+    match target.has("avx512f") {
+        true => None,
+        false => command(&["qemu-x86_64", "-cpu", "max"]),
+    }
+}
+
 fn native_features() -> Option<Vec<&'static str>> {
+    let is_system_v = cfg!(all(
+        target_arch = "x86_64",
+        unix,
+        not(target_vendor = "apple")
+    ));
+    is_system_v.then(detected_features)
+}
+
+/// Features of this machine.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn detected_features() -> Vec<&'static str> {
     use std::is_x86_feature_detected as detected;
     let features = [
         ("avx", detected!("avx")),
         ("avx2", detected!("avx2")),
+        ("avx512bw", detected!("avx512bw")),
+        ("avx512cd", detected!("avx512cd")),
+        ("avx512dq", detected!("avx512dq")),
+        ("avx512f", detected!("avx512f")),
+        ("avx512vl", detected!("avx512vl")),
         ("bmi", detected!("bmi1")),
         ("bmi2", detected!("bmi2")),
         ("fma", detected!("fma")),
@@ -92,15 +159,12 @@ fn native_features() -> Option<Vec<&'static str>> {
         ("sse4.2", detected!("sse4.2")),
         ("ssse3", detected!("ssse3")),
     ];
-    Some(
-        features
-            .into_iter()
-            .filter_map(|(name, has)| has.then_some(name))
-            .collect(),
-    )
+    let on = features.into_iter().filter(|(_, is_on)| *is_on);
+    on.map(|(name, _)| name).collect()
 }
 
+/// This machine is of another kind.
 #[cfg(not(target_arch = "x86_64"))]
-fn native_features() -> Option<Vec<&'static str>> {
-    None
+pub(super) fn detected_features() -> Vec<&'static str> {
+    Vec::new()
 }

@@ -1,7 +1,7 @@
 //! Machine code against the checked interpreter, on every target that this machine can run.
 
 use super::programs::{add_step, empty, kernel, port};
-use super::run_on::{all_targets, run_on, title};
+use super::run_on::{instruction_sets, run_on, title};
 use condensec_ir::kernel::{
     Data, FunctionBuilder, IntBinaryOp, Machine, MemoryType, Program, Section, Type, Value,
 };
@@ -74,7 +74,7 @@ pub fn agree(want: f32, got: f32, agreement: Agreement) -> bool {
 
 pub fn check(program: &Program, inputs: &[&[f32]], agreement: Agreement) {
     let want = Machine::run(program, LevelId(0), inputs).unwrap();
-    for target in all_targets() {
+    for target in instruction_sets() {
         let needs_vectors = program
             .functions
             .iter()

@@ -17,7 +17,8 @@ pub fn host() -> Target {
 /// Builds `program` for `target` with the preferred back end.
 pub fn build(program: &Program, target: &Target) -> Library {
     let options = LibraryOptions { texts: Texts::Keep };
-    build_library(program, target, find_backend(None).unwrap(), &options).unwrap()
+    let backend = find_backend(None, target).unwrap();
+    build_library(program, target, backend, &options).unwrap()
 }
 
 /// Writes all files of `library` into `folder`.

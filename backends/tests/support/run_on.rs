@@ -2,20 +2,38 @@
 //! program and run by an emulator.
 
 use super::loaded::{self, Loaded};
-use condensec_backends::{Library, Target, targets};
+use condensec_backends::{Library, Target, find_backend, targets};
 use condensec_ir::kernel::Program;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Every CPU of every target.
-pub fn all_targets() -> Vec<Target> {
+pub fn every_cpu() -> Vec<Target> {
     let cpus = targets::TARGETS
         .iter()
         .flat_map(|t| t.cpus.iter().map(|c| (t.name, c.name)));
     cpus.map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap())
         .collect()
+}
+
+/// Every CPU of every target that a back end of this build serves.
+pub fn all_targets() -> Vec<Target> {
+    let is_served = |target: &Target| find_backend(None, target).is_ok();
+    every_cpu().into_iter().filter(is_served).collect()
+}
+
+/// Those of [`all_targets`] that differ in what a back end makes of an expression: one of several
+/// CPUs, or systems, that have the same instructions.
+pub fn instruction_sets() -> Vec<Target> {
+    let mut seen = BTreeSet::new();
+    let is_new = |target: &Target| {
+        let features: Vec<&str> = target.features().collect();
+        seen.insert((target.lexicon().architecture.to_string(), features))
+    };
+    all_targets().into_iter().filter(is_new).collect()
 }
 
 /// `target cpu`, for messages.
@@ -24,7 +42,7 @@ pub fn title(target: &Target) -> String {
 }
 
 /// The first of `commands` that this machine has.
-fn find_command(commands: &[&str]) -> Option<PathBuf> {
+pub fn find_command(commands: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let candidates = commands
@@ -60,7 +78,7 @@ pub fn run_on(
         println!("skipped: {name}: no {}", target.spec().c_compiler);
         return None;
     };
-    let emulator = target.spec().qemu.unwrap_or(&[]);
+    let emulator = target.emulator().unwrap_or_default();
     let Some(emulator_path) = emulator.first().and_then(|e| find_command(&[e])) else {
         println!("skipped: {name}: no {emulator:?}");
         return None;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use condensec_backends::targets::TargetError;
-use condensec_backends::{Texts, find_backend, targets};
+use condensec_backends::{BackendError, Texts, find_backend, targets};
 use condensec_ir::Diagnostic;
 use condensec_passes::PIPELINE;
 use condensec_passes::lower::Schedules;
@@ -118,10 +118,8 @@ impl CodegenArgs {
     pub fn settings(&self, name: Option<String>, texts: Texts) -> Result<Settings, Failure> {
         let target = targets::resolve(&self.target, self.cpu.as_deref(), &self.features)
             .map_err(|error| target_failure(&error))?;
-        let backend = find_backend(self.backend.map(BackendName::as_str)).map_err(|error| {
-            Diagnostic::error("not-in-this-build", error.to_string())
-                .with_help("leave out --backend, or use a build with that back end")
-        })?;
+        let backend = find_backend(self.backend.map(BackendName::as_str), &target)
+            .map_err(|error| backend_failure(&error))?;
         Ok(Settings {
             target,
             backend,
@@ -136,12 +134,26 @@ impl CodegenArgs {
     }
 }
 
+fn backend_failure(error: &BackendError) -> Failure {
+    let diagnostic = match error {
+        BackendError::Target(error) => return target_failure(error),
+        BackendError::UnsupportedTarget { .. } => {
+            Diagnostic::error("unsupported-target", error.to_string())
+                .with_help("leave out --backend; condensec targets lists which ones a target has")
+        }
+        _ => Diagnostic::error("not-in-this-build", error.to_string())
+            .with_help("leave out --backend, or use a build with that back end"),
+    };
+    diagnostic.into()
+}
+
 fn target_failure(error: &TargetError) -> Failure {
     let code = match error {
         TargetError::UnknownTarget { .. } => "unknown-target",
         TargetError::NeedsLlvm { .. } => "not-in-this-build",
         TargetError::UnknownCpu { .. } => "unknown-cpu",
         TargetError::UnknownFeature { .. } => "unknown-feature",
+        TargetError::NotNative { .. } => "target-not-host",
         TargetError::UnknownHost { .. } => "unknown-host",
     };
     Diagnostic::error(code, error.to_string())

@@ -1,4 +1,4 @@
-//! `condensec targets`: the machines that this build compiles for.
+//! `condensec targets`: the machines that condensec compiles for, and by which back end of this build.
 
 use condensec_backends::{BACKENDS, TARGETS, targets};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use super::arguments::FormatArgs;
 use super::table::{self, Column};
 use crate::report::Failure;
 
-/// List the machines that this build compiles for.
+/// List the machines that condensec compiles for, and the back ends of this build that do.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -20,10 +20,11 @@ struct TargetEntry {
     triple: &'static str,
     /// The default; all are in `cpus`.
     cpu: &'static str,
-    /// The one that is taken if the user names none; all are in `backends`.
+    /// The one that is taken if the user names none; all are in `backends`. None where it takes another build.
     backend: Option<&'static str>,
     tier: u8,
     tested: &'static str,
+    machine: &'static str,
     cpus: Vec<&'static str>,
     features: Vec<&'static str>,
     backends: Vec<&'static str>,
@@ -36,22 +37,25 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     }
     let columns = [
         Column::Text("name"),
-        Column::Text("triple"),
-        Column::Text("CPUs"),
-        Column::Text("features"),
+        Column::Text("machine"),
         Column::Text("back ends"),
         Column::Number("tier"),
         Column::Text("tested"),
+        Column::Text("CPUs"),
+        Column::Text("features"),
     ];
     let rows = entries.into_iter().map(|entry| {
         vec![
             entry.name.to_string(),
-            entry.triple.to_string(),
-            entry.cpus.join(" "),
-            entry.features.join(" "),
-            entry.backends.join(" "),
+            entry.machine.to_string(),
+            match entry.backends.as_slice() {
+                [] => "needs the LLVM build".to_string(),
+                backends => backends.join(" "),
+            },
             entry.tier.to_string(),
             entry.tested.to_string(),
+            entry.cpus.join(" "),
+            entry.features.join(" "),
         ]
     });
     Ok(table::render(&columns, rows))
@@ -72,6 +76,7 @@ fn entry(spec: &'static targets::TargetSpec) -> TargetEntry {
         backend: backends.first().copied(),
         tier: spec.tier as u8,
         tested: spec.tested,
+        machine: spec.what,
         cpus: spec.cpus.iter().map(|cpu| cpu.name).collect(),
         features: spec.features.iter().map(|feature| feature.name).collect(),
         backends,

@@ -1,0 +1,204 @@
+//! A target whose CPU and features are decided.
+
+use super::{Cpu, TargetError, TargetSpec, Vectors};
+use condensec_ir::target_info::TargetInfo;
+use std::collections::BTreeSet;
+use target_lexicon::{BinaryFormat, OperatingSystem, PointerWidth, Triple};
+
+/// A target with its CPU and features decided. Immutable once [`resolve`](super::resolve) made it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    spec: &'static TargetSpec,
+    /// None for `native`.
+    cpu: Option<&'static Cpu>,
+    features: BTreeSet<&'static str>,
+}
+
+/// Name of the CPU that stands for this machine's.
+pub(super) const NATIVE: &str = "native";
+
+impl Target {
+    /// `spec` with `cpu` (none for `native`) and nothing but `features`, and what they need.
+    pub(super) fn new(
+        spec: &'static TargetSpec,
+        cpu: Option<&'static Cpu>,
+        features: &[&'static str],
+    ) -> Self {
+        let mut target = Self {
+            spec,
+            cpu,
+            features: BTreeSet::new(),
+        };
+        for feature in features {
+            target.enable(feature);
+        }
+        target
+    }
+
+    /// Name for `--target`.
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// LLVM triple.
+    pub fn triple(&self) -> &'static str {
+        self.spec.triple
+    }
+
+    /// CPU that code is generated for.
+    pub fn cpu(&self) -> &'static str {
+        self.cpu.map_or(NATIVE, |cpu| cpu.name)
+    }
+
+    /// Features that are on, sorted.
+    pub fn features(&self) -> impl Iterator<Item = &'static str> {
+        self.features.iter().copied()
+    }
+
+    /// Whether `feature` is on.
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.contains(feature)
+    }
+
+    /// The entry of [`TARGETS`](super::TARGETS).
+    pub fn spec(&self) -> &'static TargetSpec {
+        self.spec
+    }
+
+    /// LLVM's name of the CPU (`-mcpu`).
+    pub fn llvm_cpu(&self) -> &'static str {
+        self.cpu.map_or(self.spec.least_cpu, |cpu| cpu.llvm)
+    }
+
+    /// LLVM's list of features (`-mattr`), everything that can be off spelled out: a CPU's name brings
+    /// features along that the user may have taken away.
+    pub fn llvm_features(&self) -> String {
+        let base = self
+            .spec
+            .base_features
+            .iter()
+            .map(|name| format!("+{name}"));
+        let switched = self.spec.features.iter().map(|feature| {
+            let sign = if self.has(feature.name) { '+' } else { '-' };
+            format!("{sign}{}", feature.name)
+        });
+        base.chain(switched).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether its code runs on the machine of this process.
+    pub fn is_host(&self) -> bool {
+        (self.spec.native_features)().is_some_and(|native| {
+            let host = Self::new(self.spec, None, &native);
+            self.features.is_subset(&host.features)
+        })
+    }
+
+    /// Command line of an emulator, to be followed by the path of a program.
+    pub fn emulator(&self) -> Option<Vec<String>> {
+        (self.spec.emulator)(self)
+    }
+
+    /// Options for [`TargetSpec::c_compiler`].
+    pub fn c_options(&self) -> Vec<String> {
+        (self.spec.c_options)(self)
+    }
+
+    /// The triple, parsed.
+    pub fn lexicon(&self) -> Triple {
+        self.spec
+            .triple
+            .parse()
+            .expect("the triples of TARGETS parse; a test checks it")
+    }
+
+    /// Format of its object files.
+    pub fn binary_format(&self) -> BinaryFormat {
+        self.lexicon().binary_format
+    }
+
+    /// Whether programs run without an operating system, so that nothing relocates them at start.
+    pub fn is_bare_metal(&self) -> bool {
+        self.lexicon().operating_system == OperatingSystem::None_
+    }
+
+    /// Size of a pointer in bytes.
+    pub fn pointer_bytes(&self) -> usize {
+        match self.lexicon().pointer_width() {
+            Ok(PointerWidth::U16) => 2,
+            Ok(PointerWidth::U32) => 4,
+            Ok(PointerWidth::U64) | Err(()) => 8,
+        }
+    }
+
+    /// The widest vectors that its features guarantee.
+    pub fn vectors(&self) -> Vectors {
+        (self.spec.vectors)(self)
+    }
+
+    /// What passes may know of it, with vectors of at most 128 bits, which every back end has. One
+    /// with wider vectors takes [`Target::wide_info`] for its [`crate::Backend::target_info`].
+    pub fn info(&self) -> TargetInfo {
+        let info = self.wide_info();
+        TargetInfo {
+            lanes: info.lanes.min(4),
+            ..info
+        }
+    }
+
+    /// What passes may know of it, with its widest vectors.
+    pub fn wide_info(&self) -> TargetInfo {
+        let Vectors {
+            lanes,
+            registers,
+            has_fma,
+        } = self.vectors();
+        let cpu = self.cpu.unwrap_or(&self.spec.cpus[0]);
+        TargetInfo {
+            lanes,
+            vector_registers: registers,
+            has_fma,
+            pointer_bytes: self.pointer_bytes(),
+            l1_bytes: cpu.l1_bytes,
+            l2_bytes: cpu.l2_bytes,
+        }
+    }
+
+    /// Applies `+name` or `-name`.
+    pub(super) fn switch(&mut self, signed: &str) -> Result<(), TargetError> {
+        let (sign, name) = signed.split_at_checked(1).unwrap_or(("", signed));
+        let known = self.spec.features.iter().find(|f| f.name == name);
+        match (sign, known) {
+            ("+", Some(feature)) => self.enable(feature.name),
+            ("-", Some(feature)) => self.disable(feature.name),
+            _ => {
+                let known: Vec<&str> = self.spec.features.iter().map(|f| f.name).collect();
+                return Err(TargetError::UnknownFeature {
+                    target: self.spec.name,
+                    feature: signed.into(),
+                    known: known.join(", "),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self, name: &'static str) {
+        if !self.features.insert(name) {
+            return;
+        }
+        let spec = self.spec;
+        for feature in spec.features.iter().filter(|f| f.name == name) {
+            feature.needs.iter().for_each(|need| self.enable(need));
+        }
+    }
+
+    fn disable(&mut self, name: &str) {
+        if !self.features.remove(name) {
+            return;
+        }
+        let spec = self.spec;
+        for feature in spec.features.iter().filter(|f| f.needs.contains(&name)) {
+            self.disable(feature.name);
+        }
+    }
+}
