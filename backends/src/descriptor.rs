@@ -60,7 +60,8 @@ pub fn step_bytes(pointer_bytes: usize) -> usize {
 /// Appends all tables of `program` to `data`, whose ids go on from those of the program.
 ///
 /// # Errors
-/// [`BackendError::BadProgram`] if levels differ in their number of steps.
+/// [`BackendError::BadProgram`] if levels differ in their number of steps, or a number does not fit
+/// the target's.
 pub fn add_tables(
     program: &Program,
     fields: &DescriptorFields<'_>,
@@ -82,6 +83,14 @@ pub fn add_tables(
     let mut strings = Strings::new(data.next_id());
     // The strings come first because everything points at them, and are filled in last.
     let strings_at = data.add("strings", Table::new(fields.pointer_bytes));
+    let too_wide = |argument: &Argument| {
+        matches!(argument, Argument::Index(value)
+        if fields.pointer_bytes == 4 && u32::try_from(*value).is_err())
+    };
+    let mut arguments = program.steps.iter().flatten().flat_map(|s| &s.arguments);
+    if let Some(argument) = arguments.find(|a| too_wide(a)) {
+        return Err(bad(format!("{argument:?} does not fit 32 bits")));
+    }
     let steps = add_steps(program, fields.pointer_bytes, &mut strings, data);
     let levels = add_levels(program, fields.pointer_bytes, steps, &mut strings, data);
     let inputs = add_ports(

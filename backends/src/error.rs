@@ -34,7 +34,7 @@ pub enum BackendError {
         name: String,
     },
     /// The model does not fit the target's address space. The user's choice of target.
-    #[error("{what} has {bytes} bytes, more than {target} can address")]
+    #[error("{what} take {bytes} bytes, more than {target} can address")]
     TooLarge {
         /// What is too large.
         what: &'static str,

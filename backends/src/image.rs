@@ -37,7 +37,8 @@ impl<'a> Image<'a> {
     /// Prepares `program` for `target` and a back end named `backend`.
     ///
     /// # Errors
-    /// [`BackendError::BadProgram`] if the program contradicts itself.
+    /// [`BackendError::BadProgram`] if the program contradicts itself, [`BackendError::TooLarge`] if
+    /// it exceeds the target's address space.
     pub fn new(program: &'a Program, target: &Target, backend: &str) -> Result<Self, BackendError> {
         check_program(program)?;
         let pointer_bytes = target.pointer_bytes();
@@ -87,6 +88,7 @@ impl<'a> Image<'a> {
             ids,
         };
         image.check_symbols()?;
+        image.check_sizes(target)?;
         Ok(image)
     }
 
@@ -131,6 +133,26 @@ impl<'a> Image<'a> {
             (late.code_bytes, code_bytes),
         ] {
             model[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    fn check_sizes(&self, target: &Target) -> Result<(), BackendError> {
+        let most = match target.pointer_bytes() {
+            4 => u64::from(u32::MAX),
+            _ => return Ok(()),
+        };
+        let data: u64 = self.data().map(|d| d.bytes.len() as u64).sum();
+        let sizes = [
+            ("the weights and tables", data),
+            ("the activations", self.state.state_bytes),
+        ];
+        match sizes.into_iter().find(|&(_, bytes)| bytes > most) {
+            None => Ok(()),
+            Some((what, bytes)) => Err(BackendError::TooLarge {
+                what,
+                bytes,
+                target: target.name(),
+            }),
         }
     }
 
@@ -213,4 +235,62 @@ pub(crate) fn addresses(block: &[Statement]) -> Box<dyn Iterator<Item = Symbol> 
         } => Box::new(addresses(then).chain(addresses(otherwise))),
         _ => Box::new(std::iter::empty()) as Box<dyn Iterator<Item = Symbol>>,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use condensec_ir::kernel::{LevelSummary, Step};
+
+    fn program() -> Program {
+        let level = LevelSummary {
+            name: "L0".into(),
+            density: 1.0,
+            macs: 0,
+            weight_bytes: 0,
+            predicted_cycles: 0,
+        };
+        Program {
+            name: "m".into(),
+            functions: vec![condensec_ir::kernel::FunctionBuilder::new("k", &[]).finish()],
+            data: Vec::new(),
+            steps: vec![Vec::new()],
+            levels: vec![level],
+            layers: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            arena_bytes: 64,
+        }
+    }
+
+    /// What `program` is refused with on a target of 32 bits, which one of 64 bits takes.
+    fn refused(program: &Program) -> String {
+        let image = |target| {
+            let target = crate::targets::resolve(target, None, &[] as &[&str]).unwrap();
+            Image::new(program, &target, "b").map(|_| ())
+        };
+        image("aarch64").unwrap();
+        image("armv7a").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_exceeds_32_bits_is_refused() {
+        let mut program = program();
+        program.arena_bytes = 1 << 32;
+        assert_eq!(
+            refused(&program),
+            "the activations take 4294967360 bytes, more than armv7a can address"
+        );
+        program.arena_bytes = 64;
+        program.steps[0].push(Step {
+            kernel: FunctionId(0),
+            arguments: vec![Argument::Index(1 << 32)],
+            n_tasks: 1,
+            node: "k".into(),
+        });
+        assert_eq!(
+            refused(&program),
+            "program \"m\": Index(4294967296) does not fit 32 bits"
+        );
+    }
 }

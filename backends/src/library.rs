@@ -5,6 +5,7 @@ use crate::image::Image;
 use crate::merge::merge_objects;
 use crate::{Backend, BackendError, CompiledCode, Target, archive, object};
 use condensec_ir::kernel::{Program, Section, print_function};
+use target_lexicon::BinaryFormat;
 
 /// Whether to keep a readable form of every function, which costs time and memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,10 +75,10 @@ pub struct KernelText {
 pub struct Library {
     /// Name of the model.
     pub name: String,
-    /// `lib<name>.a` first, then the companions.
+    /// The static library first, then the companions.
     pub files: Vec<LibraryFile>,
-    /// The object file in the archive, for `--emit obj`.
-    pub object: LibraryFile,
+    /// The object files in the static library, for `--emit obj`.
+    pub objects: Vec<LibraryFile>,
     /// Contents of `<name>.json`.
     pub manifest: Manifest,
     /// Sizes.
@@ -100,14 +101,10 @@ impl Library {
         self.files.iter().find(|f| f.name == name)
     }
 
-    /// Name of the static library.
-    pub fn archive_name(&self) -> String {
-        archive_name(&self.name)
+    /// The static library: `lib<name>.a`, or `<name>.lib` for Windows.
+    pub fn archive(&self) -> &LibraryFile {
+        &self.files[0]
     }
-}
-
-fn archive_name(model: &str) -> String {
-    format!("lib{model}.a")
 }
 
 /// Compiles `program` for `target` and puts everything together that a user links and includes.
@@ -138,26 +135,23 @@ pub fn build_library(
         code: code.code_bytes,
     };
     let kernels = kernel_texts(&image, &code, options.texts);
-    let object = LibraryFile {
-        name: format!("{}.o", program.name),
-        bytes: merge_objects(&program.name, &[&code.object, &data_object])?,
-    };
-    let name = archive_name(&program.name);
-    let members = [(object.name.clone(), object.bytes.as_slice())];
-    let bytes = archive::write_archive(&name, &members, target)?;
+    let objects = members(&program.name, target, code.object, data_object)?;
+    let name = archive::file_name(&program.name, target);
+    let bytes = archive::write_archive(&name, &objects, target)?;
 
     let manifest = Manifest::new(program, target, backend.name(), &image, sizes);
     let mut files = vec![LibraryFile { name, bytes }];
     let linking = Linking {
         pointer_bytes: target.pointer_bytes(),
-        needs_libm: !code.libm_calls.is_empty(),
+        // Windows has it in the C library.
+        needs_libm: !code.libm_calls.is_empty() && target.binary_format() != BinaryFormat::Coff,
         has_weights: program.data.iter().any(|d| d.section == Section::Weights),
     };
     files.extend(companions::files(&manifest, linking));
     Ok(Library {
         name: program.name.clone(),
         files,
-        object,
+        objects,
         manifest,
         sizes,
         state_bytes: image.state.state_bytes,
@@ -165,6 +159,33 @@ pub fn build_library(
         kernels,
         mlir: code.mlir,
         llvm_ir: code.llvm_ir,
+    })
+}
+
+/// The members of the static library: one object where objects can be merged, else two.
+fn members(
+    name: &str,
+    target: &Target,
+    code: Vec<u8>,
+    data: Vec<u8>,
+) -> Result<Vec<LibraryFile>, BackendError> {
+    let file = |name: String, bytes| LibraryFile { name, bytes };
+    Ok(match target.binary_format() {
+        BinaryFormat::Elf => {
+            let merged = merge_objects(name, target, &[&code, &data])?;
+            vec![file(format!("{name}.o"), merged)]
+        }
+        format => {
+            let ending = if format == BinaryFormat::Coff {
+                "obj"
+            } else {
+                "o"
+            };
+            vec![
+                file(format!("{name}_code.{ending}"), code),
+                file(format!("{name}_data.{ending}"), data),
+            ]
+        }
     })
 }
 

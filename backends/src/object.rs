@@ -1,40 +1,38 @@
 //! The data object: weights, indices, tables. The same bytes whatever back end compiled the code.
 //!
-//! It names kernels of the code object and is named by it with hidden visibility; `merge` then makes
-//! one object of the two, where all that is local.
+//! It names kernels of the code object and is named by it with hidden visibility; on ELF, `merge` then
+//! makes one object of the two, where all that is local.
 //!
-//! On ELF: `.rodata.<name>_weights`, `.rodata.<name>_indices`, `.rodata.<name>_tables`, which a linker
-//! script can place in flash by name; what holds addresses goes to `.data.rel.ro.<name>`, since a
-//! position-independent program relocates it once at start and then write-protects it.
+//! | | ELF | Mach-O | COFF |
+//! |---|---|---|---|
+//! | weights | `.rodata.<name>_weights` | `__TEXT,__cnd_weights` | `.rdata$<name>_weights` |
+//! | indices | `.rodata.<name>_indices` | `__TEXT,__cnd_indices` | `.rdata$<name>_indices` |
+//! | tables | `.rodata.<name>_tables` | `__TEXT,__cnd_tables` | `.rdata$<name>_tables` |
+//! | tables with addresses | `.data.rel.ro.<name>` | `__DATA,__const` | `.rdata$<name>_tables` |
+//!
+//! A linker script can place the ELF sections in flash by name. What holds addresses is apart where a
+//! position-independent program relocates it once at start and then write-protects it. Without an
+//! operating system nobody does that: addresses are known when the program is linked, so everything is
+//! in `.rodata` there and nothing takes up RAM.
 
 use crate::BackendError;
 use crate::image::{Image, addresses};
 use crate::targets::Target;
 use condensec_ir::kernel::{Data, DataId, FunctionId, Section, Symbol};
-use object::write::{Object, Relocation, SectionId, StandardSection, SymbolId, SymbolSection};
+use object::write::{MachOBuildVersion, Object, Relocation, SectionId, SymbolId, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, FileFlags, RelocationEncoding, RelocationFlags,
-    RelocationKind, SectionKind, SymbolFlags, SymbolKind, SymbolScope, elf,
+    RelocationKind, SectionKind, SymbolFlags, SymbolKind, SymbolScope, elf, macho,
 };
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use target_lexicon::Architecture as LexiconArchitecture;
+use target_lexicon::{Architecture as LexiconArchitecture, OperatingSystem};
 
 /// Writes the data object of `image`.
 ///
 /// # Errors
-/// [`BackendError::TooLarge`] if the data exceeds the address space, [`BackendError::Format`] if the
-/// object cannot be written.
+/// [`BackendError::Format`] if the object cannot be written.
 pub fn write_data_object(image: &Image<'_>, target: &Target) -> Result<Vec<u8>, BackendError> {
-    let total: u64 = image.data().map(|d| d.bytes.len() as u64).sum();
-    if target.pointer_bytes() == 4 && total > u64::from(u32::MAX) {
-        let what = "the weights and tables";
-        return Err(BackendError::TooLarge {
-            what,
-            bytes: total,
-            target: target.name(),
-        });
-    }
     let file = format!("{}_data.o", image.name);
     let format = |message: String| BackendError::Format {
         file: file.clone(),
@@ -59,8 +57,10 @@ pub fn write_data_object(image: &Image<'_>, target: &Target) -> Result<Vec<u8>, 
 struct Writer<'a> {
     image: &'a Image<'a>,
     object: Object<'static>,
-    /// Section by name, in order of first use.
-    sections: BTreeMap<String, SectionId>,
+    /// Whether nobody writes addresses into the program when it starts.
+    is_bare_metal: bool,
+    /// By segment and name.
+    sections: BTreeMap<(&'static str, String), SectionId>,
     /// Symbol, section and offset of every data object so far.
     placed: Vec<(SymbolId, SectionId, u64)>,
     functions: BTreeMap<u32, SymbolId>,
@@ -84,6 +84,7 @@ impl<'a> Writer<'a> {
         Ok(Self {
             image,
             object,
+            is_bare_metal: target.is_bare_metal(),
             sections: BTreeMap::new(),
             placed: Vec::new(),
             functions: BTreeMap::new(),
@@ -126,34 +127,28 @@ impl<'a> Writer<'a> {
             Section::Indices => "indices",
             Section::Tables => "tables",
         };
-        let (full_name, kind, standard) = if has_addresses {
-            let standard = StandardSection::ReadOnlyDataWithRel;
-            (
-                format!(".data.rel.ro.{name}"),
-                SectionKind::ReadOnlyDataWithRel,
-                standard,
-            )
-        } else {
-            let standard = StandardSection::ReadOnlyData;
-            (
-                format!(".rodata.{name}_{suffix}"),
-                SectionKind::ReadOnlyData,
-                standard,
-            )
+        let format = self.object.format();
+        let is_relocated = has_addresses && !self.is_bare_metal && format != BinaryFormat::Coff;
+        let (segment, full_name) = match format {
+            BinaryFormat::MachO if is_relocated => ("__DATA", "__const".into()),
+            // A name has at most 16 bytes.
+            BinaryFormat::MachO => ("__TEXT", format!("__cnd_{suffix}")),
+            // What follows `$` groups what the linker puts into `.rdata`.
+            BinaryFormat::Coff => ("", format!(".rdata${name}_{suffix}")),
+            _ if is_relocated => ("", format!(".data.rel.ro.{name}")),
+            _ => ("", format!(".rodata.{name}_{suffix}")),
         };
-        if let Some(&id) = self.sections.get(&full_name) {
-            return id;
-        }
-        let id = match self.object.format() {
-            BinaryFormat::Elf => {
-                self.object
-                    .add_section(Vec::new(), full_name.clone().into_bytes(), kind)
-            }
-            // Mach-O limits names to 16 bytes and COFF groups by `$`: the usual sections will do.
-            _ => self.object.section_id(standard),
+        let kind = match is_relocated {
+            true => SectionKind::ReadOnlyDataWithRel,
+            false => SectionKind::ReadOnlyData,
         };
-        self.sections.insert(full_name, id);
-        id
+        let object = &mut self.object;
+        *self
+            .sections
+            .entry((segment, full_name))
+            .or_insert_with_key(|(segment, name)| {
+                object.add_section(segment.as_bytes().to_vec(), name.clone().into_bytes(), kind)
+            })
     }
 
     fn add_data(&mut self, id: DataId, data: &Data) {
@@ -240,33 +235,24 @@ impl<'a> Writer<'a> {
 /// An object file for `target` with nothing in it.
 fn empty_object(target: &Target) -> Result<Object<'static>, BackendError> {
     let triple = target.lexicon();
-    let format = match triple.binary_format {
+    let format = match target.binary_format() {
         target_lexicon::BinaryFormat::Coff => BinaryFormat::Coff,
         target_lexicon::BinaryFormat::Macho => BinaryFormat::MachO,
         _ => BinaryFormat::Elf,
     };
-    let mut flags = FileFlags::None;
-    let architecture = match triple.architecture {
-        LexiconArchitecture::Aarch64(_) => Architecture::Aarch64,
-        LexiconArchitecture::Arm(_) => Architecture::Arm,
-        LexiconArchitecture::X86_64 => Architecture::X86_64,
-        LexiconArchitecture::Riscv32(_) | LexiconArchitecture::Riscv64(_) => {
-            // The linker refuses to mix float ABIs.
-            let compressed = if target.has("c") {
-                elf::EF_RISCV_RVC
-            } else {
-                0
+    // Linkers refuse to mix calling conventions that they can tell apart.
+    let (architecture, e_flags) = match triple.architecture {
+        LexiconArchitecture::Aarch64(_) => (Architecture::Aarch64, 0),
+        // Whether floats are in registers stands in the attributes of the code object.
+        LexiconArchitecture::Arm(_) => (Architecture::Arm, elf::EF_ARM_EABI_VER5),
+        LexiconArchitecture::X86_64 => (Architecture::X86_64, 0),
+        LexiconArchitecture::Riscv64(_) => {
+            let compressed = match target.has("c") {
+                true => elf::EF_RISCV_RVC,
+                false => 0,
             };
             let e_flags = elf::EF_RISCV_FLOAT_ABI_DOUBLE | compressed;
-            flags = FileFlags::Elf {
-                os_abi: elf::ELFOSABI_NONE,
-                abi_version: 0,
-                e_flags,
-            };
-            match target.pointer_bytes() {
-                4 => Architecture::Riscv32,
-                _ => Architecture::Riscv64,
-            }
+            (Architecture::Riscv64, e_flags)
         }
         other => {
             let message = format!("no object format for architecture {other}");
@@ -277,10 +263,19 @@ fn empty_object(target: &Target) -> Result<Object<'static>, BackendError> {
         }
     };
     let mut object = Object::new(format, architecture, Endianness::Little);
-    object.flags = flags;
     if format == BinaryFormat::Elf {
-        // Without it, linkers assume that the object wants an executable stack.
-        object.add_section(Vec::new(), b".note.GNU-stack".to_vec(), SectionKind::Linker);
+        object.flags = FileFlags::Elf {
+            os_abi: elf::ELFOSABI_NONE,
+            abi_version: 0,
+            e_flags,
+        };
+    }
+    if let OperatingSystem::MacOSX(Some(oldest)) = triple.operating_system {
+        // Without it, linkers warn that they cannot tell macOS from iOS.
+        let mut version = MachOBuildVersion::default();
+        version.platform = macho::PLATFORM_MACOS;
+        version.minos = u32::from(oldest.major) << 16 | u32::from(oldest.minor) << 8;
+        object.set_macho_build_version(version);
     }
     Ok(object)
 }

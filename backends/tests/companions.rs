@@ -6,9 +6,10 @@ use condensec_backends::companions::Manifest;
 use condensec_ir::kernel::{Argument, MemoryType, Program, Section, Symbol};
 use std::path::Path;
 use std::process::Command;
+use support::c_code;
 use support::loaded::{build, host, run, write_files};
 use support::programs::{add_step, empty, floats, kernel, port};
-use support::run_on::{all_targets, c_compiler, link_static, title};
+use support::run_on::{all_targets, emulate, title};
 
 /// `out = factor[level] * (a + b)` on vectors of 3, with names that are awkward in C and Rust.
 fn program(name: &str, factors: &[f32]) -> Program {
@@ -156,20 +157,18 @@ fn two_models_in_one_cpp_program() {
 }
 
 #[test]
-fn every_target_links_with_its_own_compiler() {
+fn every_target_runs_in_a_program_of_its_own_compiler() {
     for target in all_targets() {
-        let Some(compiler) = c_compiler(&target) else {
-            println!(
-                "skipped: {}: no {}",
-                title(&target),
-                target.spec().c_compiler
-            );
-            continue;
-        };
-        let library = build(&program("first", &[1.0, 2.0]), &target);
-        let folder = tempfile::tempdir().unwrap();
-        write_files(&library, folder.path());
-        link_static(&library, folder.path(), &compiler);
+        let program = c_code::program(target.pointer_bytes());
+        for level in [0, 1] {
+            let x = [1.0, 10.0, 2.5];
+            let library = || build(&program, &target);
+            let Some(results) = emulate(&target, library, level, &[&x]) else {
+                break;
+            };
+            let expected = c_code::expected(x, level as usize);
+            assert_eq!(results, [expected], "{}", title(&target));
+        }
     }
 }
 

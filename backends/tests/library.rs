@@ -11,10 +11,12 @@ use condensec_ir::kernel::{
 use object::read::{Object, ObjectSection, ObjectSymbol};
 use object::{FileFlags, SectionKind, elf};
 use std::collections::BTreeSet;
-use support::loaded::{build, host, link_shared, write_files};
+use std::process::Command;
+use support::loaded::{build, host, link_shared, run, write_files};
 use support::micro_kernel::{Tile, list_program};
 use support::programs::{add_step, floats, kernel};
-use support::run_on::{all_targets, title};
+use support::run_on::{all_targets, find_command, title};
+use target_lexicon::BinaryFormat;
 
 /// A program with every kind of data: weights in two objects, indices, tables with and without
 /// addresses, and a libm call.
@@ -76,8 +78,11 @@ fn names<'a>(symbols: impl Iterator<Item = object::Symbol<'a, 'a>>) -> BTreeSet<
 #[test]
 fn objects_have_the_sections_and_symbols_that_the_design_names() {
     for target in all_targets() {
+        if target.binary_format() != BinaryFormat::Elf {
+            continue;
+        }
         let library = build(&everything(), &target);
-        let object = parse(&library.object.bytes);
+        let object = parse(&library.objects[0].bytes);
         let context = title(&target);
         for section in [
             ".rodata.list_weights",
@@ -156,7 +161,7 @@ fn objects_have_the_sections_and_symbols_that_the_design_names() {
 fn riscv_objects_have_the_float_abi_of_their_libc() {
     for target in all_targets().iter().filter(|t| t.name() == "riscv64") {
         let library = build(&everything(), target);
-        let object = &library.object;
+        let object = &library.objects[0];
         let FileFlags::Elf { e_flags, .. } = parse(&object.bytes).flags() else {
             panic!()
         };
@@ -184,7 +189,7 @@ fn a_shared_library_shows_the_interface_only() {
     let library = build(&everything(), &host());
     let folder = tempfile::tempdir().unwrap();
     write_files(&library, folder.path());
-    let path = link_shared(&library, folder.path(), "cc");
+    let path = link_shared(&library, folder.path());
     let bytes = std::fs::read(path).unwrap();
     let shared = parse(&bytes);
     let visible = names(shared.dynamic_symbols().filter(|s| s.is_definition()));
@@ -207,6 +212,90 @@ fn a_shared_library_shows_the_interface_only() {
 }
 
 #[test]
+fn a_library_for_macos_links_and_shows_the_interface_only() {
+    let Some(linker) = find_command("ld64.lld-22") else {
+        println!("skipped: aarch64-macos: no ld64.lld-22");
+        return;
+    };
+    let target = targets::resolve("aarch64-macos", None, &[] as &[&str]).unwrap();
+    let library = build(&everything(), &target);
+    let folder = tempfile::tempdir().unwrap();
+    write_files(&library, folder.path());
+    let output = folder.path().join("list.dylib");
+    run(Command::new(linker)
+        .args([
+            "-arch",
+            "arm64",
+            "-platform_version",
+            "macos",
+            "11.0",
+            "11.0",
+        ])
+        .args(["-dylib", "-all_load", "-undefined", "dynamic_lookup", "-o"])
+        .args([&output, &folder.path().join("liblist.a")]));
+    let bytes = std::fs::read(output).unwrap();
+    let shared = parse(&bytes);
+    let visible: BTreeSet<String> = shared
+        .exports()
+        .unwrap()
+        .iter()
+        .map(|e| String::from_utf8(e.name().to_vec()).unwrap())
+        .collect();
+    let expected = ["init", "level", "model", "run", "set_level", "weights"];
+    assert!(
+        visible
+            .iter()
+            .map(String::as_str)
+            .eq(expected.map(|n| format!("_list_{n}"))),
+        "{visible:?}"
+    );
+}
+
+#[test]
+fn libraries_of_two_members_are_indexed_and_deterministic() {
+    for (name, library_name, prefix, members) in [
+        (
+            "aarch64-macos",
+            "liblist.a",
+            "_",
+            ["list_code.o", "list_data.o"],
+        ),
+        (
+            "x86_64-windows",
+            "list.lib",
+            "",
+            ["list_code.obj", "list_data.obj"],
+        ),
+    ] {
+        let target = targets::resolve(name, None, &[] as &[&str]).unwrap();
+        let library = build(&everything(), &target);
+        assert_eq!(library.archive().name, library_name);
+        assert_eq!(library.manifest.library, library_name);
+        let names: Vec<&str> = library.objects.iter().map(|o| o.name.as_str()).collect();
+        assert_eq!(names, members);
+        let archive = &*library.archive().bytes;
+        let archive = object::read::archive::ArchiveFile::parse(archive).unwrap();
+        let index: BTreeSet<String> = archive
+            .symbols()
+            .unwrap()
+            .unwrap()
+            .map(|s| String::from_utf8(s.unwrap().name().to_vec()).unwrap())
+            .collect();
+        for symbol in [
+            "list_run",
+            "list_weights",
+            "list__descriptor",
+            "list__list_2x2",
+        ] {
+            assert!(
+                index.contains(&format!("{prefix}{symbol}")),
+                "{symbol}: {index:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_same_program_gives_the_same_bytes() {
     for target in all_targets() {
         let [first, second] = [(); 2].map(|()| build(&everything(), &target));
@@ -221,7 +310,7 @@ fn the_same_program_gives_the_same_bytes() {
 #[test]
 fn the_archive_is_self_contained_and_indexed() {
     let library = build(&everything(), &host());
-    assert_eq!(library.archive_name(), "liblist.a");
+    assert_eq!(library.archive().name, "liblist.a");
     let archive = object::read::archive::ArchiveFile::parse(&*library.files[0].bytes).unwrap();
     let members: Vec<String> = archive
         .members()
@@ -318,7 +407,7 @@ fn unknown_back_ends_are_errors() {
     assert_eq!(
         error(None, "thumbv7em"),
         "target \"thumbv7em\" (Cortex-M4F and M7, bare metal) needs the LLVM build of condensec; \
-         this build has aarch64, riscv64, x86_64, host"
+         this build has aarch64, aarch64-android, aarch64-macos, riscv64, x86_64, x86_64-windows, host"
     );
 }
 

@@ -14,7 +14,7 @@ use crate::report::Failure;
 /// A compiled model on disk.
 #[derive(Debug, Clone)]
 pub struct CompiledFolder {
-    /// `lib<name>.a`
+    /// The static library.
     pub archive: PathBuf,
     /// Contents of `<name>.json`.
     pub manifest: Manifest,
@@ -43,7 +43,7 @@ impl CompiledFolder {
             .at_file(&file)
             .with_help("compile the model again")
         })?;
-        let archive = manifest_path.with_file_name(format!("lib{}.a", manifest.name));
+        let archive = manifest_path.with_file_name(&manifest.library);
         if !archive.is_file() {
             let message = format!("there is no {} beside the manifest", archive.display());
             return Err(Diagnostic::error("not-a-library", message)
@@ -90,8 +90,8 @@ impl CompiledFolder {
                 .into())
             }
             _ => {
-                let here = std::env::consts::ARCH;
-                Err(refuse(format!("this machine is {here}")).into())
+                use std::env::consts::{ARCH, OS};
+                Err(refuse(format!("this machine is {ARCH} with {OS}")).into())
             }
         }
     }
@@ -112,7 +112,8 @@ fn find_manifest(dir: &Path) -> Result<PathBuf, Failure> {
         })
         .filter(|path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            dir.join(format!("lib{name}.a")).is_file()
+            let names = [format!("lib{name}.a"), format!("{name}.lib")];
+            names.iter().any(|library| dir.join(library).is_file())
         })
         .collect();
     found.sort();
@@ -123,7 +124,7 @@ fn find_manifest(dir: &Path) -> Result<PathBuf, Failure> {
             format!("{folder} is a folder without a compiled model"),
         )
         .at_file(&folder)
-        .with_note("a compiled model is <name>.json with lib<name>.a beside it")
+        .with_note("a compiled model is <name>.json with the static library beside it")
         .with_help("compile one: condensec MODEL -o DIR")
         .into()),
         [first, ..] => {

@@ -27,7 +27,7 @@ pub enum EmitKind {
     Mlir,
     /// The object files of the library, one by one.
     Obj,
-    /// `lib<name>.so`: a shared library.
+    /// A shared library, named as is usual on the target.
     Shared,
 }
 
@@ -94,8 +94,15 @@ impl EmitArg {
     /// Refuses what `settings` cannot give, before any work is done.
     ///
     /// # Errors
-    /// `not-in-this-build`.
+    /// `not-in-this-build`, `unsupported-target`.
     pub fn check(&self, settings: &Settings) -> Result<(), Failure> {
+        let target = &settings.target;
+        if self.kinds.contains(&EmitKind::Shared) && target.is_bare_metal() {
+            let message = format!("{} has no shared libraries", target.name());
+            return Err(Diagnostic::error("unsupported-target", message)
+                .with_help("link the static library")
+                .into());
+        }
         let needs_llvm = |kind: &&EmitKind| matches!(kind, EmitKind::LlvmIr | EmitKind::Mlir);
         let has_llvm = settings.backend.name() == "llvm";
         match self.kinds.iter().find(needs_llvm) {
@@ -137,7 +144,7 @@ pub fn files(
             EmitKind::GraphIr => files.push(text("graph.cir", print_graph(&compiled.graph))),
             EmitKind::KernelIr => files.push(text("kernel.cir", kernel_ir(compiled))),
             EmitKind::Lib => files.extend(library.files.iter().cloned()),
-            EmitKind::Obj => files.push(library.object.clone()),
+            EmitKind::Obj => files.extend(library.objects.iter().cloned()),
             EmitKind::Shared => files.push(shared_library(compiled, settings)?),
             EmitKind::LlvmIr => files.push(text("ll", library.llvm_ir.clone())),
             EmitKind::Mlir => files.push(text("mlir", library.mlir.clone())),
@@ -165,18 +172,11 @@ fn kernel_ir(compiled: &Compiled) -> String {
 
 fn shared_library(compiled: &Compiled, settings: &Settings) -> Result<LibraryFile, Failure> {
     let library = &compiled.library;
-    let name = shared::file_name(&library.name);
+    let name = shared::file_name(&library.name, &settings.target).expect("`check` refuses others");
     let folder = linker::temporary_folder()?;
     let archive = linker::write_archive(folder.path(), library)?;
     let output = folder.path().join(&name);
-    let compiler = linker::compiler_for(&settings.target);
-    linker::link_shared(
-        &library.name,
-        &archive,
-        &output,
-        compiler,
-        &library.libm_calls,
-    )?;
+    linker::link_shared(&settings.target, &archive, &output, &library.libm_calls)?;
     let bytes = std::fs::read(&output).map_err(|error| linker::temporary_failed(&error))?;
     Ok(LibraryFile { name, bytes })
 }

@@ -101,8 +101,10 @@ impl Engine {
 
     fn link(name: &str, archive: &Path, libm_calls: &[String]) -> Result<Engine, Failure> {
         let folder = linker::temporary_folder()?;
-        let path = folder.path().join(shared::file_name(name));
-        linker::link_shared(name, archive, &path, "cc", libm_calls)?;
+        let host = linker::host()?;
+        let file_name = shared::file_name(name, &host).expect("this machine loads libraries");
+        let path = folder.path().join(file_name);
+        linker::link_shared(&host, archive, &path, libm_calls)?;
         Self::open(name, &path)
     }
 

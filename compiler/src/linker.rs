@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use condensec_backends::{Library, Target, shared};
+use condensec_backends::{Library, TARGETS, Target, shared, targets};
 use condensec_ir::Diagnostic;
 
 use crate::output::describe;
@@ -17,19 +17,21 @@ use tempfile::TempDir;
 /// Lines of the linker's own words that a diagnostic repeats.
 const MAX_NOTES: usize = 8;
 
-/// Links the static library `archive` of the model `name` into the shared library `output`.
+/// Links the static library `archive` into the shared library `output` for `target`.
 ///
 /// # Errors
 /// `linker-not-found` if there is no C compiler for `target`, `link-failed` if it refuses.
 pub fn link_shared(
-    name: &str,
+    target: &Target,
     archive: &Path,
     output: &Path,
-    compiler: &str,
     libm_calls: &[String],
 ) -> Result<(), Failure> {
+    let compiler = compiler_for(target);
+    let file_name = output.file_name().unwrap_or_default();
     let arguments = shared::link_arguments(
-        name,
+        target,
+        &file_name.to_string_lossy(),
         &archive.to_string_lossy(),
         &output.to_string_lossy(),
         libm_calls,
@@ -57,18 +59,26 @@ pub fn link_shared(
 }
 
 /// The C compiler driver that links for `target` on this machine.
-pub fn compiler_for(target: &Target) -> &'static str {
+fn compiler_for(target: &Target) -> &'static str {
     match is_host_architecture(target) {
         true => "cc",
         false => target.spec().c_compiler,
     }
 }
 
-/// Whether this machine and `target` have the same instruction set, whatever their extensions.
-pub fn is_host_architecture(target: &Target) -> bool {
+/// This machine as a target.
+///
+/// # Errors
+/// `unknown-host`
+pub fn host() -> Result<Target, Failure> {
     let none: &[&str] = &[];
-    condensec_backends::targets::resolve("host", None, none)
-        .is_ok_and(|host| host.name() == target.name())
+    targets::resolve("host", None, none)
+        .map_err(|error| Diagnostic::error("unknown-host", error.to_string()).into())
+}
+
+/// Whether this machine and `target` have the same system and instruction set, whatever their extensions.
+pub fn is_host_architecture(target: &Target) -> bool {
+    host().is_ok_and(|host| host.name() == target.name())
 }
 
 /// Writes the static library of `library` into `folder`; returns its path.
@@ -76,9 +86,8 @@ pub fn is_host_architecture(target: &Target) -> bool {
 /// # Errors
 /// `output-not-written`
 pub fn write_archive(folder: &Path, library: &Library) -> Result<PathBuf, Failure> {
-    let name = library.archive_name();
-    let archive = library.file(&name).expect("a library has its archive");
-    let path = folder.join(&name);
+    let archive = library.archive();
+    let path = folder.join(&archive.name);
     std::fs::write(&path, &archive.bytes).map_err(|error| temporary_failed(&error))?;
     Ok(path)
 }
@@ -109,14 +118,11 @@ fn not_found(compiler: &str, error: &io::Error) -> Failure {
             "linker-not-found",
             format!("there is no C compiler \"{compiler}\" to link a shared library with"),
         )
-        .with_help(match compiler {
-            "cc" => {
+        .with_help(match TARGETS.iter().find(|t| t.c_compiler == compiler) {
+            None => {
                 "install one, e.g. the package gcc or clang; compiling a library needs none".into()
             }
-            _ => format!(
-                "install a cross compiler, on Debian the package {}",
-                debian_package(compiler)
-            ),
+            Some(spec) => format!("install that cross compiler: {}", spec.c_compiler_from),
         }),
         _ => Diagnostic::error(
             "linker-not-found",
@@ -129,33 +135,18 @@ fn not_found(compiler: &str, error: &io::Error) -> Failure {
     diagnostic.into()
 }
 
-/// `aarch64-linux-gnu-gcc` is in `gcc-aarch64-linux-gnu`.
-fn debian_package(compiler: &str) -> String {
-    match compiler.strip_suffix("-gcc") {
-        Some(triple) => format!("gcc-{}", triple.replace('_', "-")),
-        None => compiler.into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_missing_compiler_is_a_diagnostic_with_help() {
-        let Failure(diagnostics) = link_shared(
-            "m",
-            Path::new("libm.a"),
-            Path::new("libm.so"),
-            "no-such-linux-gnu-gcc",
-            &[],
-        )
-        .unwrap_err();
-        assert_eq!(diagnostics[0].code, "linker-not-found");
-        let help = diagnostics[0].help.as_deref().unwrap();
-        assert!(
-            help.ends_with("the package gcc-no-such-linux-gnu"),
-            "{help}"
-        );
+        for spec in TARGETS {
+            let error = not_found(spec.c_compiler, &io::ErrorKind::NotFound.into());
+            let Failure(diagnostics) = error;
+            assert_eq!(diagnostics[0].code, "linker-not-found");
+            let help = diagnostics[0].help.as_deref().unwrap();
+            assert!(help.ends_with(spec.c_compiler_from), "{help}");
+        }
     }
 }

@@ -198,7 +198,7 @@ fn folders_that_are_no_libraries() {
         expect![[r#"
         error[not-a-library]: out is a folder without a compiled model
           --> out
-          = note: a compiled model is <name>.json with lib<name>.a beside it
+          = note: a compiled model is <name>.json with the static library beside it
           = help: compile one: condensec MODEL -o DIR
     "#]],
     );

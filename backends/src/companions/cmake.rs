@@ -3,7 +3,7 @@
 use super::{Linking, Manifest};
 
 pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
-    let name = &manifest.name;
+    let Manifest { name, library, .. } = manifest;
     let libm = if linking.needs_libm {
         "\n    INTERFACE_LINK_LIBRARIES m"
     } else {
@@ -16,7 +16,7 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
 if(NOT TARGET condensec::{name})
   add_library(condensec::{name} STATIC IMPORTED GLOBAL)
   set_target_properties(condensec::{name} PROPERTIES
-    IMPORTED_LOCATION "${{CMAKE_CURRENT_LIST_DIR}}/lib{name}.a"
+    IMPORTED_LOCATION "${{CMAKE_CURRENT_LIST_DIR}}/{library}"
     INTERFACE_INCLUDE_DIRECTORIES "${{CMAKE_CURRENT_LIST_DIR}}"{libm})
 endif()
 "#,

@@ -2,6 +2,7 @@
 //!
 //! The keys are a contract with users' scripts: add freely, never rename.
 
+use crate::archive;
 use crate::image::Image;
 use crate::library::Sizes;
 use crate::targets::Target;
@@ -28,6 +29,8 @@ pub struct Manifest {
     pub features: Vec<String>,
     /// Back end.
     pub backend: String,
+    /// File name of the static library.
+    pub library: String,
     /// Size of an instance's state.
     pub state_bytes: u64,
     /// Alignment of an instance's state.
@@ -181,6 +184,7 @@ impl Manifest {
             cpu: target.cpu().into(),
             features: target.features().map(Into::into).collect(),
             backend: backend.into(),
+            library: archive::file_name(&program.name, target),
             state_bytes: image.state.state_bytes,
             state_align: STATE_ALIGN as u64,
             inputs: program.inputs.iter().map(PortEntry::new).collect(),

@@ -13,6 +13,7 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
         triple,
         cpu,
         condensec,
+        library,
         ..
     } = manifest;
     let n_levels = manifest.levels.len();
@@ -56,7 +57,7 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
 //     model.set_level({name}::Level::..);
 //     model.run(..);
 //
-// Tell the linker where lib{name}.a is, in build.rs: cargo::rustc-link-search=<folder>.
+// Tell the linker where {library} is, in build.rs: cargo::rustc-link-search=<folder>.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;

@@ -4,6 +4,7 @@ use super::{code_generator_error, error_text};
 use crate::{BackendError, Target};
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
+use target_lexicon::BinaryFormat;
 
 /// Our feature names (LLVM's) and Cranelift's settings for them.
 const SETTINGS: &[(&str, &str)] = &[
@@ -30,7 +31,6 @@ const SETTINGS: &[(&str, &str)] = &[
 const SHARED: &[(&str, &str)] = &[
     // The mid-end of the other levels would undo the order of a kernel's loads: see `tidy`.
     ("opt_level", "none"),
-    ("is_pic", "true"),
     // A stack probe would be an undefined symbol, and kernels have small frames.
     ("enable_probestack", "false"),
     // No trap handler will ever read the tables.
@@ -50,7 +50,16 @@ const SHARED: &[(&str, &str)] = &[
 pub(super) fn build(target: &Target) -> Result<OwnedTargetIsa, BackendError> {
     let error = |e: &dyn std::error::Error| code_generator_error(error_text(e));
     let mut shared = settings::builder();
-    for (name, value) in SHARED {
+    // COFF has no table of addresses for data of another object to be found by, so code has them
+    // itself, and Windows relocates it.
+    let is_pic = (
+        "is_pic",
+        match target.binary_format() {
+            BinaryFormat::Coff => "false",
+            _ => "true",
+        },
+    );
+    for (name, value) in SHARED.iter().chain([&is_pic]) {
         shared.set(name, value).map_err(|e| error(&e))?;
     }
     let mut builder = isa::lookup(target.lexicon()).map_err(|e| error(&e))?;

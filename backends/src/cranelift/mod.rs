@@ -39,6 +39,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleError, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use std::collections::BTreeMap;
+use target_lexicon::Architecture;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,10 @@ impl Backend for Cranelift {
     }
 
     fn supports(&self, target: &Target) -> bool {
-        matches!(target.name(), "aarch64" | "riscv64" | "x86_64")
+        matches!(
+            target.lexicon().architecture,
+            Architecture::Aarch64(_) | Architecture::Riscv64(_) | Architecture::X86_64
+        )
     }
 
     /// On x86, Cranelift has the form of multiply-add that overwrites a factor (`vfmadd213ps`), not
@@ -62,8 +66,8 @@ impl Backend for Cranelift {
     /// 5x2 40.7, 2x5 38.1, 3x3 36.7, 1x8 36.4, 1x12 37.1; 4x3 and 2x6, which spill, 26.
     fn target_info(&self, target: &Target) -> TargetInfo {
         let info = target.info();
-        match target.name() {
-            "x86_64" => TargetInfo {
+        match target.lexicon().architecture {
+            Architecture::X86_64 => TargetInfo {
                 vector_registers: 14,
                 ..info
             },

@@ -23,22 +23,24 @@ pub fn build(program: &Program, target: &Target) -> Library {
 
 /// Writes all files of `library` into `folder`.
 pub fn write_files(library: &Library, folder: &Path) {
-    for file in library.files.iter().chain([&library.object]) {
+    for file in library.files.iter().chain(&library.objects) {
         std::fs::write(folder.join(&file.name), &file.bytes).unwrap();
     }
 }
 
-/// Links the archive in `folder` into a shared library with `c_compiler` and returns its path.
-pub fn link_shared(library: &Library, folder: &Path, c_compiler: &str) -> std::path::PathBuf {
-    let output = folder.join(shared::file_name(&library.name));
-    let archive = folder.join(library.archive_name());
+/// Links the archive in `folder` into a shared library of this machine and returns its path.
+pub fn link_shared(library: &Library, folder: &Path) -> std::path::PathBuf {
+    let file_name = shared::file_name(&library.name, &host()).unwrap();
+    let output = folder.join(&file_name);
+    let archive = folder.join(&library.archive().name);
     let arguments = shared::link_arguments(
-        &library.name,
+        &host(),
+        &file_name,
         archive.to_str().unwrap(),
         output.to_str().unwrap(),
         &library.libm_calls,
     );
-    run(Command::new(c_compiler).args(arguments));
+    run(Command::new("cc").args(arguments));
     output
 }
 
@@ -87,7 +89,7 @@ impl Loaded {
         let library = build(program, target);
         let folder = tempfile::tempdir().unwrap();
         write_files(&library, folder.path());
-        let path = link_shared(&library, folder.path(), "cc");
+        let path = link_shared(&library, folder.path());
         // SAFETY: the library has no initialisers, and `_model` has the signature that the header
         // states.
         let (handle, model) = unsafe {

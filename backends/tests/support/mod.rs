@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 pub mod agreement;
+pub mod bare_metal;
+pub mod c_code;
 pub mod loaded;
 pub mod micro_kernel;
 pub mod programs;
