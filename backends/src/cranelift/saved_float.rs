@@ -71,6 +71,9 @@ fn makes_calls(block: &[Statement]) -> bool {
         Statement::If {
             then, otherwise, ..
         } => makes_calls(then) || makes_calls(otherwise),
-        Statement::Let { .. } | Statement::Store { .. } | Statement::AtomicStore { .. } => false,
+        Statement::Let { .. }
+        | Statement::Store { .. }
+        | Statement::AtomicStore { .. }
+        | Statement::Prefetch { .. } => false,
     })
 }

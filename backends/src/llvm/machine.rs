@@ -22,35 +22,27 @@ pub(super) fn target_machine(
     LlvmTarget::initialize_x86(&config);
     let triple = TargetTriple::create(target.triple());
     let llvm = LlvmTarget::from_triple(&triple).map_err(|e| error(e.to_string()))?;
-    let features: Vec<String> = target.features().map(|name| format!("+{name}")).collect();
+    // Firmware is linked where it runs; everything else may be loaded anywhere.
+    let reloc_mode = match target.is_bare_metal() {
+        true => RelocMode::Static,
+        false => RelocMode::PIC,
+    };
     let mut options = TargetMachineOptions::new()
-        .set_cpu(llvm_cpu(target))
-        .set_features(&features.join(","))
+        .set_cpu(target.llvm_cpu())
+        .set_features(&target.llvm_features())
         .set_level(match optimization {
             0 => OptimizationLevel::None,
             1 => OptimizationLevel::Less,
             2 => OptimizationLevel::Default,
             _ => OptimizationLevel::Aggressive,
         })
-        .set_reloc_mode(RelocMode::PIC)
+        .set_reloc_mode(reloc_mode)
         .set_code_model(CodeModel::Small);
     if target.triple().starts_with("riscv64") {
         options = options.set_abi("lp64d");
     }
     llvm.create_target_machine_from_options(&triple, options)
         .ok_or_else(|| error(format!("no machine for {}", target.triple())))
-}
-
-/// LLVM's name of the CPU: features say what it has, the name only how it is scheduled.
-fn llvm_cpu(target: &Target) -> &str {
-    match target.cpu() {
-        "native" | "rv64gc" | "rv64gcv" => match target.name() {
-            "riscv64" => "generic-rv64",
-            "x86_64" => "x86-64",
-            _ => "generic",
-        },
-        cpu => cpu,
-    }
 }
 
 /// Makes `module` one for `machine` and runs LLVM's passes. Kernels are vectorised and unrolled already:

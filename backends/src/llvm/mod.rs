@@ -37,17 +37,7 @@ impl Backend for Llvm {
     }
 
     fn target_info(&self, target: &Target) -> TargetInfo {
-        let info = target.info();
-        let (lanes, vector_registers) = match target.name() {
-            "x86_64" if target.has("avx512vl") => (16, 32),
-            "x86_64" if target.has("avx2") => (8, 16),
-            _ => (info.lanes, info.vector_registers),
-        };
-        TargetInfo {
-            lanes,
-            vector_registers,
-            ..info
-        }
+        target.wide_info()
     }
 
     fn compile(
@@ -57,7 +47,7 @@ impl Backend for Llvm {
         options: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError> {
         let session = mlir::Session::new();
-        let mut module = session.build(*unit, target, target.info().has_fma);
+        let mut module = session.build(*unit, target, target.vectors().has_fma);
         let mlir = match options.texts {
             Texts::Keep => module.as_operation().to_string(),
             Texts::Skip => String::new(),
