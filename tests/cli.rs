@@ -23,3 +23,5 @@ mod models;
 mod output;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/tune.rs"]
+mod tune;

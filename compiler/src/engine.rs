@@ -5,6 +5,10 @@
 //! compiler runs models without `unsafe`. The shared library lies in a temporary folder that is gone as soon
 //! as it is loaded.
 
+mod steps;
+
+pub use steps::StepTime;
+
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;
 use std::path::Path;

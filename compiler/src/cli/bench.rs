@@ -6,16 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use condensec_ir::Diagnostic;
 use serde::Serialize;
 
 use super::arguments::FormatArgs;
 use super::loaded::{LoadArgs, find_level};
+use super::measuring::{empty_outputs, pin_or_warn, pseudo_random_inputs};
 use super::progress::Progress;
 use super::statistics::{Summary, summarize};
 use super::table::{self, Column};
 use crate::engine::Engine;
-use crate::report::{self, Failure};
+use crate::report::Failure;
 
 /// Runs of a turn whose times count, after the first.
 const RUNS_PER_TURN: usize = 3;
@@ -88,15 +88,8 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let mut engine = args.load.load(Vec::new(), args.format)?;
     let levels = choose_levels(&engine, &args.level)?;
     let threads = args.load.threads.get();
-    if threads == 1
-        && !args.no_pin
-        && let Err(reason) = pin()
-    {
-        let message = format!("the process could not be kept on one core: {reason}");
-        report::emit(
-            &Diagnostic::warning("not-pinned", message),
-            args.format.form(),
-        );
+    if threads == 1 && !args.no_pin {
+        pin_or_warn(args.format);
     }
     let times = measure(&mut engine, &levels, args)?;
     let benchmark = Benchmark {
@@ -152,11 +145,7 @@ struct Times {
 fn measure(engine: &mut Engine, levels: &[usize], args: &Args) -> Result<Vec<Times>, Failure> {
     let inputs = pseudo_random_inputs(engine);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    let mut outputs: Vec<Vec<f32>> = engine
-        .outputs()
-        .iter()
-        .map(|port| vec![0.0; port.n_elems()])
-        .collect();
+    let mut outputs = empty_outputs(engine);
     let mut run = |engine: &mut Engine| {
         let start = Instant::now();
         engine.run_into(&inputs, &mut outputs)?;
@@ -236,37 +225,6 @@ fn summary(engine: &Engine, level: usize, times: &Times) -> LevelTime {
         first_after_switch_ms: summarize(&times.first).median * 1e3,
         runs: times.following.len(),
     }
-}
-
-/// Values in [-1, 1): zeros or denormals would not be typical.
-fn pseudo_random_inputs(engine: &Engine) -> Vec<Vec<f32>> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        // Marsaglia's xorshift.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    engine
-        .inputs()
-        .iter()
-        .map(|port| (0..port.n_elems()).map(|_| next()).collect())
-        .collect()
-}
-
-/// Keeps this thread on the core where it is: a move to another one costs the caches' contents.
-#[cfg(target_os = "linux")]
-fn pin() -> Result<(), String> {
-    use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu());
-    sched_setaffinity(None, &here).map_err(|error| error.to_string())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pin() -> Result<(), String> {
-    Err("not supported on this system".into())
 }
 
 fn describe(benchmark: &Benchmark) -> String {

@@ -12,6 +12,7 @@ mod completions;
 mod eval;
 mod inspect;
 mod loaded;
+mod measuring;
 mod merge;
 mod ops;
 mod progress;
@@ -20,6 +21,7 @@ pub mod standard_output;
 mod statistics;
 mod table;
 mod targets;
+mod tune;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +70,7 @@ enum Command {
     Ops(ops::Args),
     Run(run::Args),
     Targets(targets::Args),
+    Tune(tune::Args),
 }
 
 impl Cli {
@@ -85,6 +88,7 @@ impl Cli {
             Some(Command::Ops(args)) => ops::run(args),
             Some(Command::Run(args)) => run::run(args),
             Some(Command::Targets(args)) => targets::run(args),
+            Some(Command::Tune(args)) => tune::run(args),
             None => compile::run(&self.compile),
         }
     }
@@ -100,6 +104,7 @@ impl Cli {
             Some(Command::Ops(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,
+            Some(Command::Tune(args)) => &args.format,
             None => &self.compile.format,
         };
         format.form()
