@@ -13,6 +13,8 @@ use condensec_ir::target_info::TargetInfo;
 const CYCLES_PER_UNEXPECTED_LIST: f64 = 60.0;
 /// Bytes per cycle from beyond the last private cache, where they are asked for in time.
 const BYTES_PER_CYCLE: f64 = 8.0;
+/// Bytes per cycle from the last private cache: 26 measured on Zen 3.
+const BYTES_PER_CYCLE_OF_L2: f64 = 26.0;
 /// Prefetch instructions of a list, in cycles.
 const CYCLES_PER_LOOK_AHEAD: f64 = 2.0;
 
@@ -31,6 +33,8 @@ pub(super) struct WeightTraffic {
     /// Parts of the rows, each with all tiles in turn.
     pub n_parts: usize,
     pub prefetches: bool,
+    /// Whether kernels read the input from the first cache, block by block, as single rows do.
+    pub blocks_x: bool,
 }
 
 impl WeightTraffic {
@@ -56,9 +60,11 @@ impl WeightTraffic {
             }
         };
         // Every further part reads the input again.
-        let x = match self.x_bytes <= target.l2_bytes {
-            true => 0.0,
-            false => (self.n_parts - 1) as f64 * self.x_bytes as f64 / BYTES_PER_CYCLE,
+        let x_bytes = (self.n_parts - 1) as f64 * self.x_bytes as f64;
+        let x = match (self.x_bytes <= target.l2_bytes, self.blocks_x) {
+            (false, _) => x_bytes / BYTES_PER_CYCLE,
+            (true, true) => x_bytes / BYTES_PER_CYCLE_OF_L2,
+            (true, false) => 0.0,
         };
         (weights + look_ahead + x) as u64
     }
