@@ -20,6 +20,7 @@ pub mod descriptor;
 pub mod entry_points;
 mod error;
 pub mod image;
+mod libm_calls;
 mod library;
 #[cfg(feature = "llvm")]
 pub mod llvm;

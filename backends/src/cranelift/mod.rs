@@ -30,8 +30,8 @@ mod saved_float;
 mod signature;
 mod tidy;
 
+use crate::libm_calls::libm_calls;
 use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
-use condensec_ir::kernel::{Callee, Function, Statement};
 use condensec_ir::target_info::TargetInfo;
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -174,12 +174,10 @@ impl Symbols {
             );
         }
         let mut libm = BTreeMap::new();
-        for function in unit.functions {
-            for (name, n_arguments) in libm_calls(function) {
-                let signature = signature::of_libm(n_arguments, module);
-                let id = module.declare_function(name, Linkage::Import, &signature);
-                libm.insert(name, id.map_err(error)?);
-            }
+        for (name, n_arguments) in libm_calls(unit.functions) {
+            let signature = signature::of_libm(n_arguments, module);
+            let id = module.declare_function(name, Linkage::Import, &signature);
+            libm.insert(name, id.map_err(error)?);
         }
         Ok(Self {
             functions,
@@ -187,34 +185,6 @@ impl Symbols {
             libm,
         })
     }
-}
-
-/// libm functions that `function` calls, with their number of arguments.
-fn libm_calls(function: &Function) -> Vec<(&'static str, usize)> {
-    fn visit(block: &[Statement], found: &mut Vec<(&'static str, usize)>) {
-        for statement in block {
-            match statement {
-                Statement::Call {
-                    callee: Callee::Libm(name),
-                    arguments,
-                    ..
-                } => {
-                    found.push((name, arguments.len()));
-                }
-                Statement::For { body, .. } => visit(body, found),
-                Statement::If {
-                    then, otherwise, ..
-                } => {
-                    visit(then, found);
-                    visit(otherwise, found);
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut found = Vec::new();
-    visit(&function.body, &mut found);
-    found
 }
 
 fn code_generator_error(message: String) -> BackendError {

@@ -3,8 +3,9 @@
 use super::builder::Builder;
 use super::function::{self, HIDDEN, Setting};
 use super::{NAME, error};
+use crate::libm_calls::libm_calls;
 use crate::{BackendError, CodeUnit, Target};
-use condensec_ir::kernel::{Callee, Function, Statement, Type};
+use condensec_ir::kernel::Type;
 use inkwell::context::AsContextRef;
 use inkwell::llvm_sys::prelude::LLVMContextRef;
 use melior::Context;
@@ -16,7 +17,6 @@ use melior::utility::{
     parse_pass_pipeline, register_all_dialects, register_all_llvm_translations, register_all_passes,
 };
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// `canonicalize` and `cse` clean up what the builders of kernels leave to others; loop-invariant
@@ -145,36 +145,4 @@ fn declare_data(builder: &mut Builder<'_>, name: &str) {
         &attributes,
         vec![Region::new()],
     );
-}
-
-/// libm functions that `functions` call, with their number of arguments.
-fn libm_calls(functions: &[Function]) -> BTreeMap<&'static str, usize> {
-    fn visit(block: &[Statement], found: &mut BTreeMap<&'static str, usize>) {
-        for statement in block {
-            match statement {
-                Statement::Call {
-                    callee: Callee::Libm(name),
-                    arguments,
-                    ..
-                } => {
-                    found.insert(name, arguments.len());
-                }
-                Statement::For { body, .. } => visit(body, found),
-                Statement::If {
-                    then, otherwise, ..
-                } => {
-                    visit(then, found);
-                    visit(otherwise, found);
-                }
-                Statement::Let { .. }
-                | Statement::Store { .. }
-                | Statement::AtomicStore { .. }
-                | Statement::Prefetch { .. }
-                | Statement::Call { .. } => {}
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    functions.iter().for_each(|f| visit(&f.body, &mut found));
-    found
 }
