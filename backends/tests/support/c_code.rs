@@ -7,7 +7,7 @@
 
 use super::loaded;
 use super::programs::{add_step, empty, floats, kernel, port};
-use condensec_backends::{Backend, BackendError, CodeUnit, CompiledCode, Target, Texts};
+use condensec_backends::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target};
 use condensec_ir::kernel::{
     Argument, Data, DataId, FunctionBuilder, MemoryType, Program, Relocation, Section, Symbol,
     Value,
@@ -163,7 +163,7 @@ impl Backend for CCompiler {
         &self,
         unit: &CodeUnit<'_>,
         target: &Target,
-        _: Texts,
+        _: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError> {
         assert_eq!(unit.name, "plain");
         let folder = tempfile::tempdir().unwrap();
@@ -186,6 +186,8 @@ impl Backend for CCompiler {
             code_bytes: 0,
             function_bytes: vec![0; unit.functions.len()],
             assembly: Vec::new(),
+            mlir: String::new(),
+            llvm_ir: String::new(),
             libm_calls: vec!["sqrtf".into()],
         })
     }

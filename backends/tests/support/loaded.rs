@@ -16,7 +16,10 @@ pub fn host() -> Target {
 
 /// Builds `program` for `target` with the preferred back end.
 pub fn build(program: &Program, target: &Target) -> Library {
-    let options = LibraryOptions { texts: Texts::Keep };
+    let options = LibraryOptions {
+        texts: Texts::Keep,
+        ..LibraryOptions::default()
+    };
     let backend = find_backend(None, target).unwrap();
     build_library(program, target, backend, &options).unwrap()
 }
