@@ -132,6 +132,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     };
     clear(&mut kernel, begin);
     kernel.for_tasks(|f, task| {
+        let next = f.add_const(task, 1);
+        clear(f, next);
         let (image, channel) = f.div_rem_const(task, channels);
         let splat = |f: &mut FunctionBuilder, table: Value| {
             let at = f.ptr_offset(table, channel, 4);
@@ -175,8 +177,6 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
                 });
             }
         }
-        let next = f.add_const(task, 1);
-        clear(f, next);
     });
     let n_tasks = node.shape[0] * channels;
     let n_vectors = match &walk {
