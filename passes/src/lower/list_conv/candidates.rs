@@ -77,29 +77,35 @@ impl Candidates<'_> {
                     && self.lists.n_entries_at(level) == self.lists.n_entries()
             }
         };
-        let n_rows = self.tile(schedule.order).rows;
-        let has_parts = schedule.n_parts == 1
-            || self.stored.channel_groups == 1
-                && rows.is_multiple_of(n_rows)
-                && schedule.n_parts <= rows / n_rows;
-        has_order && has_parts
+        has_order && (1..=self.most_parts(schedule.order)).contains(&schedule.n_parts)
+    }
+
+    /// Parts of at least one whole group of rows.
+    fn most_parts(&self, order: EntryOrder) -> usize {
+        let rows = self.stored.rows_per_channel_group;
+        let n_rows = self.tile(order).rows;
+        match self.stored.channel_groups {
+            1 if rows.is_multiple_of(n_rows) => (rows / n_rows).max(1),
+            _ => 1,
+        }
     }
 
     /// Parts that give threads enough tasks.
     fn fewest_parts(&self, order: EntryOrder) -> usize {
         let tiles = self.stored.n_images * self.stored.tiles_per_image();
-        let rows = self.tile(order).rows;
-        let n_groups = self.stored.rows_per_channel_group / rows;
-        let n_tasks = if rows == 1 { FEW_TASKS } else { MANY_TASKS };
-        n_tasks.div_ceil(tiles).clamp(1, n_groups.max(1))
+        let n_tasks = match self.tile(order).rows {
+            1 => FEW_TASKS,
+            _ => MANY_TASKS,
+        };
+        n_tasks.div_ceil(tiles).clamp(1, self.most_parts(order))
     }
 
     /// Parts whose weights take a quarter of the cache each, at the densest level: another number of
     /// tasks at every level would be another kernel.
     fn cached_parts(&self, order: EntryOrder) -> usize {
-        let n_groups = self.stored.rows_per_channel_group / self.tile(order).rows;
         let bytes = self.lists.n_entries() * self.entry_bytes();
-        let parts = bytes.div_ceil(self.target.l2_bytes / 4).min(n_groups);
+        let parts = bytes.div_ceil(self.target.l2_bytes / 4);
+        let parts = parts.min(self.most_parts(order));
         parts.max(self.fewest_parts(order))
     }
 
