@@ -41,6 +41,17 @@ pub(super) fn lower_transpose(
     copy(lowering, id, "transpose", operand, View { strides, offset })
 }
 
+/// A copy of the operand.
+pub(super) fn lower_copy(
+    lowering: &mut Lowering<'_>,
+    id: NodeId,
+    name: &str,
+) -> Result<(), String> {
+    let operand = lowering.graph.operands(id)[0];
+    let source = View::of(lowering, operand)?;
+    copy(lowering, id, name, operand, source)
+}
+
 /// All elements of `source`, a view of `operand`, into the result.
 fn copy(
     lowering: &mut Lowering<'_>,

@@ -1,151 +1,171 @@
 //! Copies a value from one layout to another: `y.address(i) = x.address(i)` for every element.
 //!
+//! To plain storage it is a copy between two views. To planes:
+//!
 //! ```text
-//! for image, channel (tasks)
-//!   clear the borders                    of every phase plane
-//!   for row phase, for row of it
-//!     copy or split the row              by vectors, for up to two phases of columns
+//! for image, channel, band of rows (pieces of tasks)
+//!   for row of the planes, for phase of rows
+//!     if it holds a row of the value
+//!       zeros left and right
+//!       copy or split the row            by vectors, for up to two phases of columns
+//!     else zeros
 //! ```
+//! Bands give an image of few channels enough tasks.
 
 use super::copy_row;
-use super::zero_borders::{Filled, zero_around};
-use super::{KernelBuilder, Lowering};
+use super::tasks::{n_tasks, pieces_per_task};
+use super::zero_borders::zero_range;
+use super::{KernelBuilder, Lowering, movement};
 use condensec_ir::NodeId;
-use condensec_ir::kernel::{FunctionBuilder, MemoryType, Value};
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, MemoryType, Value};
 use condensec_ir::layout::{Layout, Planes};
 
 pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), String> {
-    let node = lowering.node(id);
+    match &lowering.node(id).layout {
+        Layout::Plain => movement::lower_copy(lowering, id, "relayout"),
+        Layout::Planes(planes) => lower_to_planes(lowering, id, planes),
+        Layout::Strips(_) => Err("only convolutions write strips".into()),
+    }
+}
+
+fn lower_to_planes(lowering: &mut Lowering<'_>, id: NodeId, to: &Planes) -> Result<(), String> {
     let source_id = lowering.graph.operands(id)[0];
     let source = lowering.node(source_id);
-    let lanes = lowering.target.lanes;
+    let (strides, first) = source
+        .layout
+        .strides4(&source.shape)
+        .ok_or("relayout reads plain values or planes")?;
+    let &[n_images, channels, height, width] = source.shape.as_slice() else {
+        return Err("only values of rank 4 have planes".into());
+    };
+    let n_channels = n_images * channels;
+    let channel_elems = to.phases[0] * to.phases[1] * to.plane;
+    let work = n_channels * channel_elems;
+    let n_bands = n_tasks(work).div_ceil(n_channels.max(1)).min(to.rows);
+    let band_rows = to.rows.div_ceil(n_bands);
+    let n_bands = to.rows.div_ceil(band_rows);
+
+    let scatter = Scatter {
+        to,
+        height,
+        width,
+        source_pitch: strides[2],
+        lanes: lowering.target.lanes,
+    };
     let mut kernel = KernelBuilder::new("relayout", lowering);
     let x = kernel.buffer(lowering, source_id);
     let y = kernel.buffer(lowering, id);
-    let n_tasks = match (&source.layout, &node.layout) {
-        (Layout::Plain, Layout::Plain) => {
-            let n = node.shape.iter().product();
-            kernel.for_tasks(|f, _| copy_row::copy(f, x, y, n, lanes));
-            1
-        }
-        (from, Layout::Planes(to)) => {
-            let (strides, first) = from
-                .strides4(&source.shape)
-                .ok_or("relayout reads plain values or planes")?;
-            let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
-            kernel.for_tasks(|f, task| {
-                let (image, channel) = f.div_rem_const(task, channels);
-                let source = f.ptr_add_const(x, first * 4);
-                let source = f.ptr_offset(source, image, strides[0] * 4);
-                let source = f.ptr_offset(source, channel, strides[1] * 4);
-                let target = f.ptr_offset(y, image, to.image * 4);
-                let target =
-                    f.ptr_offset(target, channel, to.phases[0] * to.phases[1] * to.plane * 4);
-                scatter(f, source, strides[2], target, to, [h, w], lanes);
+    let x = kernel.ptr_add_const(x, first * 4);
+    let n_pieces = n_channels * n_bands;
+    let per_task = pieces_per_task(n_pieces, work);
+    let n_tasks = kernel.for_pieces(n_pieces, per_task, |f, piece| {
+        let (plane, band) = f.div_rem_const(piece, n_bands);
+        let (image, channel) = f.div_rem_const(plane, channels);
+        let source = f.ptr_offset(x, image, strides[0] * 4);
+        let source = f.ptr_offset(source, channel, strides[1] * 4);
+        let target = f.ptr_offset(y, image, to.image * 4);
+        let target = f.ptr_offset(target, channel, channel_elems * 4);
+        let begin = f.mul_const(band, band_rows);
+        let end = f.add_const(begin, band_rows);
+        let limit = f.size(to.rows);
+        let end = f.int(IntBinaryOp::MinU, end, limit);
+        f.for_each(begin, end, 1, |f, row| {
+            scatter.emit_row(f, source, target, row)
+        });
+        if to.left > 0 {
+            // The last row of a plane ends in zeros that it shares with no next one.
+            let last = f.size(n_bands - 1);
+            let is_last = f.compare(CompareOp::Eq, band, last);
+            f.if_then(is_last, |f| {
+                for phase in 0..to.phases[0] * to.phases[1] {
+                    let end = phase * to.plane + to.rows * to.pitch;
+                    zero_range(f, target, end, to.left, scatter.lanes);
+                }
             });
-            node.shape[0] * channels
         }
-        (from, Layout::Plain) => {
-            let (strides, first) = from
-                .strides4(&source.shape)
-                .ok_or("relayout reads plain values or planes")?;
-            let (channels, h, w) = (node.shape[1], node.shape[2], node.shape[3]);
-            kernel.for_tasks(|f, task| {
-                let (image, channel) = f.div_rem_const(task, channels);
-                let source = f.ptr_add_const(x, first * 4);
-                let source = f.ptr_offset(source, image, strides[0] * 4);
-                let source = f.ptr_offset(source, channel, strides[1] * 4);
-                let target = f.ptr_offset(y, task, h * w * 4);
-                f.for_range(h, |f, row| {
-                    let source = f.ptr_offset(source, row, strides[2] * 4);
-                    let target = f.ptr_offset(target, row, w * 4);
-                    copy_row::copy(f, source, target, w, lanes);
-                });
-            });
-            node.shape[0] * channels
-        }
-        (_, Layout::Strips(_)) => return Err("only convolutions write strips".into()),
-    };
+    });
     lowering.add_step(id, kernel, n_tasks);
     Ok(())
 }
 
-/// One channel `[h, w]` into its phase planes, everything else in them zero.
-fn scatter(
-    f: &mut FunctionBuilder,
-    source: Value,
+/// The rows of one channel, to the planes of its phases.
+struct Scatter<'a> {
+    to: &'a Planes,
+    height: usize,
+    width: usize,
     source_pitch: usize,
-    target: Value,
-    to: &Planes,
-    [h, w]: [usize; 2],
     lanes: usize,
-) {
-    let [sh, sw] = to.phases;
-    for phase in 0..sh * sw {
-        let rows = Phase::new(sh, to.top, h, phase / sw);
-        let columns = Phase::new(sw, to.left, w, phase % sw);
-        let filled = Filled {
-            first: rows.place * to.pitch + columns.place,
-            rows: rows.n,
-            columns: columns.n,
-            pitch: to.pitch,
-            end: to.rows * to.pitch + to.left,
-        };
-        let plane = f.ptr_add_const(target, phase * to.plane * 4);
-        zero_around(f, plane, &filled, lanes);
-    }
-    for row_phase in 0..sh {
-        let rows = Phase::new(sh, to.top, h, row_phase);
-        let into = |column: usize| match rows.n {
-            0 => 0,
-            _ => to.offset(0, 0, rows.first, column) * 4,
-        };
-        let from = f.ptr_add_const(source, rows.first * source_pitch * 4);
-        let columns: Vec<Value> = (0..sw.min(w))
-            .map(|column| f.ptr_add_const(target, into(column)))
-            .collect();
-        f.for_range(rows.n, |f, row| {
-            let from = f.ptr_offset(from, row, sh * source_pitch * 4);
-            let into: Vec<Value> = columns
-                .iter()
-                .map(|&into| f.ptr_offset(into, row, to.pitch * 4))
-                .collect();
-            match into[..] {
-                [into] if sw == 1 => copy_row::copy(f, from, into, w, lanes),
-                [even, odd] if sw == 2 => copy_row::split(f, from, [even, odd], w, lanes),
-                _ => {
-                    for (first, &into) in into.iter().enumerate() {
-                        gather(f, from, [first, sw], into, (w - first).div_ceil(sw));
+}
+
+impl Scatter<'_> {
+    /// Row `row` of all phases.
+    fn emit_row(&self, f: &mut FunctionBuilder, source: Value, target: Value, row: Value) {
+        let [sh, sw] = self.to.phases;
+        let target = f.ptr_offset(target, row, self.to.pitch * 4);
+        let padded = f.mul_const(row, sh);
+        let (top, height) = (f.size(self.to.top), f.size(self.height));
+        for row_phase in 0..sh {
+            let y = f.add_const(padded, row_phase);
+            // Rows above wrap to large numbers.
+            let y = f.sub(y, top);
+            let exists = f.compare(CompareOp::Lt, y, height);
+            let target = f.ptr_add_const(target, row_phase * sw * self.to.plane * 4);
+            f.if_else(
+                exists,
+                |f| {
+                    let source = f.ptr_offset(source, y, self.source_pitch * 4);
+                    self.emit_columns(f, source, target);
+                    Vec::new()
+                },
+                |f| {
+                    for phase in 0..sw {
+                        zero_range(f, target, phase * self.to.plane, self.to.pitch, self.lanes);
                     }
+                    Vec::new()
+                },
+            );
+        }
+    }
+
+    /// A row of the value, to the rows of all phases of columns from `target` on.
+    fn emit_columns(&self, f: &mut FunctionBuilder, source: Value, target: Value) {
+        let &Planes {
+            left, pitch, plane, ..
+        } = self.to;
+        let sw = self.to.phases[1];
+        // Phases in the order of the row's first elements.
+        let phases = (0..sw).map(|first| ((first + left) % sw * plane, (first + left) / sw));
+        let mut rows = Vec::new();
+        for (first, (phase, begin)) in phases.enumerate() {
+            let n = self.width.saturating_sub(first).div_ceil(sw);
+            let end = if n == 0 { 0 } else { begin + n };
+            zero_range(f, target, phase, end - n, self.lanes);
+            zero_range(f, target, phase + end, pitch - end, self.lanes);
+            if n > 0 {
+                rows.push(f.ptr_add_const(target, (phase + begin) * 4));
+            }
+        }
+        match rows[..] {
+            [row] if sw == 1 => copy_row::copy(f, source, row, self.width, self.lanes),
+            [even, odd] if sw == 2 => {
+                copy_row::split(f, source, [even, odd], self.width, self.lanes);
+            }
+            _ => {
+                for (first, &row) in rows.iter().enumerate() {
+                    gather(
+                        f,
+                        source,
+                        [first, sw],
+                        row,
+                        (self.width - first).div_ceil(sw),
+                    );
                 }
             }
-        });
-    }
-}
-
-/// The elements of one stride phase along one axis.
-struct Phase {
-    /// The first element.
-    first: usize,
-    /// How many there are.
-    n: usize,
-    /// Where the first one is in the plane.
-    place: usize,
-}
-
-impl Phase {
-    /// Phase `number` of `n_phases` of `size` elements behind `padding`.
-    fn new(n_phases: usize, padding: usize, size: usize, number: usize) -> Self {
-        let first = (number + n_phases - padding % n_phases) % n_phases;
-        Self {
-            first,
-            n: size.saturating_sub(first).div_ceil(n_phases),
-            place: (first + padding) / n_phases,
         }
     }
 }
 
-/// Copies `n` elements that lie `step` apart, one by one.
+/// Copies `n` elements from element `first` on that lie `step` apart, one by one.
 fn gather(f: &mut FunctionBuilder, x: Value, [first, step]: [usize; 2], y: Value, n: usize) {
     let x = f.ptr_add_const(x, first * 4);
     f.for_range(n, |f, i| {
@@ -158,8 +178,8 @@ fn gather(f: &mut FunctionBuilder, x: Value, [first, step]: [usize; 2], y: Value
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::check_graph;
-    use crate::{Pass, choose_layouts};
+    use super::super::testing::{check_graph, lowered, target};
+    use crate::{PIPELINE, Pass, choose_layouts};
     use condensec_ir::ops::Conv2d;
     use condensec_ir::tensor::{Tensor, TensorId};
     use condensec_ir::{Graph, NodeId};
@@ -170,7 +190,12 @@ mod tests {
     };
 
     /// A convolution of the input; its stride decides how many phases the relayout makes.
-    fn check_conv(x: [usize; 4], kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]) {
+    fn conv_graph(
+        x: [usize; 4],
+        kernel: [usize; 2],
+        strides: [usize; 2],
+        pads: [usize; 4],
+    ) -> Graph {
         let mut graph = Graph::new("test", 1);
         let input: NodeId = graph.add_input("x", &x);
         let shape = [2, x[1], kernel[0], kernel[1]];
@@ -186,6 +211,11 @@ mod tests {
             .add_node("y", conv.into(), &[input], Default::default())
             .unwrap();
         graph.add_output("y", y);
+        graph
+    }
+
+    fn check_conv(x: [usize; 4], kernel: [usize; 2], strides: [usize; 2], pads: [usize; 4]) {
+        let graph = conv_graph(x, kernel, strides, pads);
         check_graph(&graph, &[CHOOSE_LAYOUTS]);
     }
 
@@ -220,5 +250,30 @@ mod tests {
         check_conv([1, 2, 1, 1], [3, 3], [2, 2], [1; 4]);
         check_conv([1, 2, 1, 9], [3, 3], [3, 2], [1; 4]);
         check_conv([1, 2, 3, 1], [5, 5], [4, 4], [2; 4]);
+    }
+
+    #[test]
+    fn images_of_few_channels_have_several_tasks() {
+        for (strides, pads) in [
+            ([1, 1], [1, 1, 1, 1]),
+            ([2, 2], [3, 3, 2, 2]),
+            ([2, 1], [0, 2, 1, 0]),
+            ([1, 3], [2, 0, 0, 1]),
+            ([3, 2], [0, 0, 0, 0]),
+        ] {
+            let graph = conv_graph([2, 3, 53, 46], [3, 3], strides, pads);
+            check_graph(&graph, PIPELINE);
+            let program = lowered(&graph, PIPELINE, &target(4, 16));
+            let n_tasks = program.steps[0][0].n_tasks;
+            assert!((3..8).contains(&n_tasks), "{strides:?}: {n_tasks} tasks");
+        }
+    }
+
+    #[test]
+    fn small_images_of_many_channels_share_a_task() {
+        let graph = conv_graph([2, 70, 9, 7], [3, 3], [1, 1], [1; 4]);
+        check_graph(&graph, PIPELINE);
+        let program = lowered(&graph, PIPELINE, &target(4, 16));
+        assert_eq!(program.steps[0][0].n_tasks, 3);
     }
 }

@@ -81,45 +81,12 @@ pub(super) fn zero_plane(
     shape: &[usize],
     lanes: usize,
 ) {
-    let filled = Filled {
-        first: planes.offset(0, 0, 0, 0),
-        rows: shape[2],
-        columns: shape[3],
-        pitch: planes.pitch,
-        end: planes.rows * planes.pitch + planes.left,
-    };
+    let (rows, columns, pitch) = (shape[2], shape[3], planes.pitch);
+    let first = planes.offset(0, 0, 0, 0);
+    let end = planes.rows * pitch + planes.left;
     let (image, channel) = f.div_rem_const(number, shape[1]);
     let at = f.ptr_offset(base, image, planes.image * 4);
     let plane = f.ptr_offset(at, channel, planes.plane * 4);
-    zero_around(f, plane, &filled, lanes);
-}
-
-/// A rectangle of values in a plane.
-pub(super) struct Filled {
-    /// Offset of the first value.
-    pub first: usize,
-    /// Rows of values.
-    pub rows: usize,
-    /// Values in a row.
-    pub columns: usize,
-    /// Distance of two rows.
-    pub pitch: usize,
-    /// Elements of the plane that a convolution may read.
-    pub end: usize,
-}
-
-/// Zeros a plane except the values in it.
-pub(super) fn zero_around(f: &mut FunctionBuilder, plane: Value, filled: &Filled, lanes: usize) {
-    let &Filled {
-        first,
-        rows,
-        columns,
-        pitch,
-        end,
-    } = filled;
-    if rows == 0 || columns == 0 {
-        return zero_range(f, plane, 0, end, lanes);
-    }
     zero_range(f, plane, 0, first, lanes);
     let gap = pitch - columns;
     if rows > 1 && gap > 0 {
