@@ -20,7 +20,8 @@ pub(super) fn target_machine(
     LlvmTarget::initialize_arm(&config);
     LlvmTarget::initialize_riscv(&config);
     LlvmTarget::initialize_x86(&config);
-    let triple = TargetTriple::create(target.triple());
+    // LLVM looks for the environment, and with it for where floats are passed, in the fourth place.
+    let triple = TargetMachine::normalize_triple(&TargetTriple::create(target.triple()));
     let llvm = LlvmTarget::from_triple(&triple).map_err(|e| error(e.to_string()))?;
     // Firmware is linked where it runs; everything else may be loaded anywhere.
     let reloc_mode = match target.is_bare_metal() {
