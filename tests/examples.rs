@@ -6,11 +6,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use ::condensec::frontend::onnx::proto::encode_model;
+use condensec_backends::{find_backend, targets};
 use condensec_examples::model_zoo::{
     self, BatchNorm, MaskRule, Network, Sparsity, ZooModel, ZooOptions,
 };
 use harness::python::Python;
 use harness::{condensec, skip, workspace};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -98,6 +100,56 @@ fn the_c_examples_run_on_aarch64() {
 #[test]
 fn the_c_examples_run_on_riscv64() {
     cross("riscv64", "riscv64-linux-gnu-gcc", "qemu-riscv64");
+}
+
+#[test]
+fn the_cortex_m_example_runs() {
+    for cpu in ["cortex-m4", "cortex-m7"] {
+        let target = targets::resolve("thumbv7em", Some(cpu), NO_ARGS).unwrap();
+        if find_backend(None, &target).is_err() {
+            return skip::report("the Cortex-M example (a build without LLVM)");
+        }
+        for tool in ["arm-none-eabi-gcc", "qemu-system-arm"] {
+            if !is_installed(tool) {
+                return skip::report(&format!("the Cortex-M example (no {tool})"));
+            }
+        }
+        let dir = TempDir::new().unwrap();
+        let mut script = Command::new("sh");
+        script
+            .args([&examples().join("cortex_m/run.sh"), Path::new(cpu)])
+            .arg(dir.path())
+            .env("CONDENSEC", condensec::executable());
+        let output = succeed(script);
+        // It leaves with success, so these say what the script did.
+        assert_eq!(
+            output.matches(" 10 right, 0 wrong,").count(),
+            LEVELS,
+            "{output}"
+        );
+        assert!(output.ends_with("back at L0: the same bits\n"), "{output}");
+        check_firmware(&std::fs::read(dir.path().join("digits.elf")).unwrap());
+    }
+}
+
+/// Constants are in flash and only what changes is in RAM, in the memory map of the example.
+fn check_firmware(bytes: &[u8]) {
+    const RAM: u64 = 0x2000_0000;
+    let program = object::File::parse(bytes).unwrap();
+    let symbol = |name: &str| {
+        let mut symbols = program.symbols();
+        symbols.find(|s| s.name() == Ok(name))
+    };
+    let [weights, code, memory] = ["digits_weights", "digits_run", "memory"].map(|name| {
+        let found = symbol(name);
+        found.unwrap_or_else(|| panic!("no {name}")).address()
+    });
+    assert!(weights < RAM && code < RAM && memory >= RAM);
+    for allocator in ["malloc", "_malloc_r", "calloc", "free", "_sbrk"] {
+        assert!(symbol(allocator).is_none(), "{allocator}");
+    }
+    let initialised = program.section_by_name(".data").map_or(0, |s| s.size());
+    assert_eq!(initialised, 0, "constants copied to RAM");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use crate::workspace;
+use condensec_backends::BACKENDS;
 
 /// The program that `CONDENSEC` names, or else the one of this build's profile, built if need be.
 ///
@@ -64,6 +65,10 @@ fn build() -> PathBuf {
             "condensec",
         ])
         .current_dir(workspace::root());
+    // The back ends of this build, since tests ask it for what to expect.
+    if BACKENDS.iter().any(|backend| backend.name() == "llvm") {
+        cargo.args(["--features", "condensec/llvm"]);
+    }
     if profile_dir.ends_with("release") {
         cargo.arg("--release");
     }
