@@ -11,7 +11,7 @@ use condensec_ir::kernel::{
     Argument, Data, DataId, Expr, Function, FunctionId, Program, Section, Statement, Symbol,
     verify_function,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// See the module.
 #[derive(Debug)]
@@ -222,8 +222,18 @@ fn check_program(program: &Program) -> Result<(), BackendError> {
     Ok(())
 }
 
+/// Ids of the data that `functions` take the address of.
+pub(crate) fn named_data(functions: &[Function]) -> BTreeSet<u32> {
+    let symbols = functions.iter().flat_map(|f| addresses(&f.body));
+    let ids = symbols.filter_map(|symbol| match symbol {
+        Symbol::Data(DataId(id), _) => Some(id),
+        Symbol::Function(_) => None,
+    });
+    ids.collect()
+}
+
 /// All symbols that `block` takes the address of.
-pub(crate) fn addresses(block: &[Statement]) -> Box<dyn Iterator<Item = Symbol> + '_> {
+fn addresses(block: &[Statement]) -> Box<dyn Iterator<Item = Symbol> + '_> {
     Box::new(block.iter().flat_map(|statement| match statement {
         Statement::Let {
             expr: Expr::Address(symbol),

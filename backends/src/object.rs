@@ -16,7 +16,7 @@
 //! in `.rodata` there and nothing takes up RAM.
 
 use crate::BackendError;
-use crate::image::{Image, addresses};
+use crate::image::{Image, named_data};
 use crate::targets::Target;
 use condensec_ir::kernel::{Data, DataId, FunctionId, Section, Symbol};
 use object::write::{MachOBuildVersion, Object, Relocation, SectionId, SymbolId, SymbolSection};
@@ -72,15 +72,6 @@ impl<'a> Writer<'a> {
     fn new(image: &'a Image<'a>, target: &Target) -> Result<Self, BackendError> {
         let mut object = empty_object(target)?;
         object.add_file_symbol(format!("{}_data", image.name).into_bytes());
-        let named_by_code = image
-            .functions
-            .iter()
-            .flat_map(|f| addresses(&f.body))
-            .filter_map(|symbol| match symbol {
-                Symbol::Data(DataId(id), _) => Some(id),
-                Symbol::Function(_) => None,
-            })
-            .collect();
         Ok(Self {
             image,
             object,
@@ -88,7 +79,7 @@ impl<'a> Writer<'a> {
             sections: BTreeMap::new(),
             placed: Vec::new(),
             functions: BTreeMap::new(),
-            named_by_code,
+            named_by_code: named_data(&image.functions),
         })
     }
 

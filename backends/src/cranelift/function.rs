@@ -383,7 +383,7 @@ impl Translator<'_> {
                 self.builder.ins().func_addr(types::I64, function)
             }
             Symbol::Data(id, offset) => {
-                let id = self.symbols.data[id.0 as usize];
+                let id = self.symbols.data[&id.0];
                 let data = self.module.declare_data_in_func(id, self.builder.func);
                 // An import would go through the global offset table; hidden data need not.
                 if let ir::GlobalValueData::Symbol { colocated, .. } =

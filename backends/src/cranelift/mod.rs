@@ -30,6 +30,7 @@ mod saved_float;
 mod signature;
 mod tidy;
 
+use crate::image::named_data;
 use crate::libm_calls::libm_calls;
 use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
 use condensec_ir::target_info::TargetInfo;
@@ -144,7 +145,8 @@ fn new_module(name: &str, isa: OwnedTargetIsa) -> Result<ObjectModule, BackendEr
 /// Cranelift's ids for everything that has a symbol.
 struct Symbols {
     functions: Vec<FuncId>,
-    data: Vec<DataId>,
+    /// By kernel IR's ids; only what the code names, since a declaration is a symbol left open.
+    data: BTreeMap<u32, DataId>,
     libm: BTreeMap<&'static str, FuncId>,
 }
 
@@ -165,13 +167,11 @@ impl Symbols {
                     .map_err(error)?,
             );
         }
-        let mut data = Vec::new();
-        for name in unit.data_symbols {
-            data.push(
-                module
-                    .declare_data(name, Linkage::Import, false, false)
-                    .map_err(error)?,
-            );
+        let mut data = BTreeMap::new();
+        for id in named_data(unit.functions) {
+            let name = &unit.data_symbols[id as usize];
+            let declared = module.declare_data(name, Linkage::Import, false, false);
+            data.insert(id, declared.map_err(error)?);
         }
         let mut libm = BTreeMap::new();
         for (name, n_arguments) in libm_calls(unit.functions) {
