@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(scalar.llvm_cpu(), "generic-rv64");
         assert_eq!(
             scalar.llvm_features(),
-            "+m,+a,+f,+d,+c,-v,-zba,-zbb,-zbs,-zvl1024b,-zvl128b,-zvl256b,-zvl512b"
+            "+m,+a,+f,+d,+c,-v,-zba,-zbb,-zbs,-zicond,-zvl1024b,-zvl128b,-zvl256b,-zvl512b"
         );
     }
 
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(
             message("riscv64", None, &["v"]),
             "target riscv64 has no feature \"v\"; write +name or -name with one of \
-             c, v, zba, zbb, zbs, zvl1024b, zvl128b, zvl256b, zvl512b"
+             c, v, zba, zbb, zbs, zicond, zvl1024b, zvl128b, zvl256b, zvl512b"
         );
         assert_eq!(
             message("thumbv7em", Some("native"), NONE),

@@ -37,7 +37,7 @@ pub const SPEC: TargetSpec = TargetSpec {
             l1_bytes: 32 << 10,
             l2_bytes: 512 << 10,
         },
-        // Four cores share 512 kB.
+        // Four cores share 512 kB. `--features +zicond` takes what else it has; qemu has it from 8.0 on.
         Cpu {
             name: "spacemit-x60",
             llvm: "spacemit-x60",
@@ -56,6 +56,7 @@ pub const SPEC: TargetSpec = TargetSpec {
         feature("zba"),
         feature("zbb"),
         feature("zbs"),
+        feature("zicond"),
         Feature {
             name: "zvl1024b",
             needs: &["zvl512b"],
