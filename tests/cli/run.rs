@@ -1,12 +1,10 @@
 //! `condensec run`, against the interpreter of the graph.
 
-use condensec::driver::{self, Observer, Outcome, Source};
 use condensec::npz::{NpzArray, read_npz};
+use condensec_ir::LevelId;
 use condensec_ir::eval::{Array, eval_graph};
-use condensec_ir::kernel::Program;
-use condensec_ir::{Diagnostic, Graph, LevelId};
 use expect_test::expect;
-use std::time::Duration;
+use harness::graphs;
 
 use crate::folder::Folder;
 use crate::models;
@@ -14,24 +12,9 @@ use crate::models;
 /// Sums of at most 18 products of numbers below 1, in another order.
 const TOLERANCE: f32 = 1e-5;
 
-struct Silent;
-
-impl Observer for Silent {
-    fn diagnostic(&mut self, _: &Diagnostic) {}
-    fn begin(&mut self, _: &'static str) {}
-    fn end(&mut self, _: &'static str, _: Outcome, _: Duration) {}
-    fn graph(&mut self, _: &'static str, _: &Graph) {}
-    fn program(&mut self, _: &Program) {}
-}
-
 fn interpret(folder: &Folder, batch: usize, level: u32, values: &[f32]) -> Array {
     let shape = [batch, 2, 6, 6];
-    let source = Source {
-        path: folder.path("net.onnx"),
-        input_shapes: vec![("image".into(), shape.to_vec())],
-        ..Source::default()
-    };
-    let graph = driver::read_graph(&source, &mut Silent).expect("the model is fine");
+    let graph = graphs::read(&folder.path("net.onnx"), "image", &shape);
     let input = Array::new(&shape, values.to_vec());
     eval_graph(&graph, LevelId(level), &[input])
         .expect("the input fits")

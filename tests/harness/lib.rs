@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod condensec;
 pub mod filetest;
+pub mod graphs;
 pub mod npz;
 pub mod numbers;
 pub mod python;

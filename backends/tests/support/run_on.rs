@@ -65,9 +65,15 @@ pub fn c_compiler(target: &Target) -> Option<PathBuf> {
     };
     let found = find_command(command);
     if found.is_none() {
-        println!("skipped: {}: no {command}", title(target));
+        report_skipped(target, &format!("no {command}"));
     }
     found
+}
+
+/// Past the capture of the test runner, which hides what passing tests print.
+fn report_skipped(target: &Target, why: &str) {
+    // Nobody reads a report from a closed stream.
+    let _ = writeln!(std::io::stdout(), "skipped: {}: {why}", title(target));
 }
 
 /// What runs `binary` of `target`, or prints `skipped` and why.
@@ -76,11 +82,11 @@ fn runner(target: &Target, binary: &Path) -> Option<Command> {
         return Some(Command::new(binary));
     }
     let Some(words) = target.emulator() else {
-        println!("skipped: {}: no emulator", title(target));
+        report_skipped(target, "no emulator has its instructions");
         return None;
     };
     let Some(program) = find_command(&words[0]) else {
-        println!("skipped: {}: no {}", title(target), words[0]);
+        report_skipped(target, &format!("no {}", words[0]));
         return None;
     };
     let mut command = Command::new(program);
@@ -115,40 +121,74 @@ pub fn emulate(
     level: u32,
     inputs: &[&[f32]],
 ) -> Option<Vec<Vec<f32>>> {
-    let folder = tempfile::tempdir().unwrap();
-    let binary = folder.path().join(match target.binary_format() {
-        BinaryFormat::Coff => "main.exe",
-        _ => "main",
-    });
-    let (compiler, mut command) = (c_compiler(target)?, runner(target, &binary)?);
-    let library = library();
-    loaded::write_files(&library, folder.path());
-    link_static(&library, target, &compiler, &binary);
-    command.arg(level.to_string());
-    let bytes: Vec<u8> = inputs
-        .iter()
-        .copied()
-        .flatten()
-        .flat_map(|v| v.to_le_bytes())
-        .collect();
-    let output = run_with_input(&mut command, &bytes);
-    let outputs = &library.manifest.outputs;
-    let n_bytes: u64 = outputs.iter().map(|port| 4 * port.n_elems()).sum();
-    assert_eq!(output.len() as u64, n_bytes, "{}", title(target));
-    let mut values = output
-        .chunks_exact(4)
-        .map(|c| f32::from_le_bytes(c.try_into().expect("chunks of 4")));
-    let take = |n_elems: u64| values.by_ref().take(n_elems as usize).collect();
-    Some(
-        outputs
-            .iter()
-            .map(|port| port.n_elems())
-            .map(take)
-            .collect(),
-    )
+    let program = LinkedProgram::new(target, library)?;
+    program.run_on(target, &[(level, inputs)])?.pop()
 }
 
-/// A C program that reads inputs from its standard input and writes outputs.
+/// A library in a C program, in a folder of its own.
+pub struct LinkedProgram {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+    /// Elements of each output.
+    outputs: Vec<usize>,
+}
+
+impl LinkedProgram {
+    /// Builds the library and links it, or prints `skipped` and why if this machine cannot, or could
+    /// not run the program then.
+    pub fn new(target: &Target, library: impl FnOnce() -> Library) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let binary = folder.path().join(match target.binary_format() {
+            BinaryFormat::Coff => "main.exe",
+            _ => "main",
+        });
+        let compiler = c_compiler(target)?;
+        runner(target, &binary)?;
+        let library = library();
+        loaded::write_files(&library, folder.path());
+        link_static(&library, target, &compiler, &binary);
+        let outputs = library.manifest.outputs.iter();
+        Some(Self {
+            outputs: outputs.map(|port| port.n_elems() as usize).collect(),
+            folder,
+            binary,
+        })
+    }
+
+    /// The outputs of runs, each with a level and inputs, on `machine`: the target, or one that runs
+    /// its code too. Prints `skipped` and why if there is no such machine here.
+    pub fn run_on(
+        &self,
+        machine: &Target,
+        runs: &[(u32, &[&[f32]])],
+    ) -> Option<Vec<Vec<Vec<f32>>>> {
+        let mut command = runner(machine, &self.binary)?;
+        let levels: Vec<String> = runs.iter().map(|(level, _)| level.to_string()).collect();
+        match machine.is_bare_metal() {
+            // The whole command line is one word to the emulator.
+            true => command.arg(levels.join(" ")),
+            false => command.args(levels),
+        };
+        let inputs = runs.iter().flat_map(|(_, inputs)| inputs.iter().copied());
+        let bytes: Vec<u8> = inputs.flatten().flat_map(|v| v.to_le_bytes()).collect();
+        let output = run_with_input(command.current_dir(&self.folder), &bytes);
+        let n_elems: usize = self.outputs.iter().sum();
+        assert_eq!(output.len(), 4 * n_elems * runs.len(), "{}", title(machine));
+        let mut values = output
+            .chunks_exact(4)
+            .map(|c| f32::from_le_bytes(c.try_into().expect("chunks of 4")));
+        let take_run = |_| {
+            let outputs = self.outputs.iter();
+            outputs
+                .map(|&n| values.by_ref().take(n).collect())
+                .collect()
+        };
+        Some(runs.iter().map(take_run).collect())
+    }
+}
+
+/// A C program that takes a level for each run, reads its inputs from standard input and writes its
+/// outputs.
 fn main_c(name: &str) -> String {
     let upper = name.to_uppercase();
     format!(
@@ -165,24 +205,20 @@ static _Alignas({upper}_STATE_ALIGN) unsigned char memory[{upper}_STATE_BYTES];
 int main(int argc, char **argv)
 {{
     const cnd_model *model = {name}_model();
-    const void **inputs = malloc((model->n_inputs + 1) * sizeof(void *));
+    void **inputs = malloc((model->n_inputs + 1) * sizeof(void *));
     void **outputs = malloc((model->n_outputs + 1) * sizeof(void *));
     {name} *state;
     cnd_status status;
     uint32_t i;
+    int run;
 #ifdef _WIN32
     _setmode(0, _O_BINARY);
     _setmode(1, _O_BINARY);
 #endif
-    if (argc != 2 || model->abi_version != CND_ABI_VERSION || model->state_bytes != sizeof memory)
+    if (argc < 2 || model->abi_version != CND_ABI_VERSION || model->state_bytes != sizeof memory)
         return 2;
-    for (i = 0; i < model->n_inputs; i++) {{
-        size_t n = (size_t)model->inputs[i].bytes;
-        void *bytes = malloc(n);
-        if (fread(bytes, 1, n, stdin) != n)
-            return 3;
-        inputs[i] = bytes;
-    }}
+    for (i = 0; i < model->n_inputs; i++)
+        inputs[i] = malloc((size_t)model->inputs[i].bytes);
     for (i = 0; i < model->n_outputs; i++)
         outputs[i] = malloc((size_t)model->outputs[i].bytes);
     status = {name}_init(memory, sizeof memory, &state);
@@ -194,14 +230,21 @@ int main(int argc, char **argv)
         return 10;
     if ({name}_set_level(state, {upper}_LEVELS) != CND_BAD_LEVEL)
         return 6;
-    if ({name}_set_level(state, (uint32_t)atoi(argv[1])) != CND_OK)
-        return 7;
-    if ({name}_run(state, inputs, outputs) != CND_OK)
-        return 8;
-    for (i = 0; i < model->n_outputs; i++) {{
-        size_t n = (size_t)model->outputs[i].bytes;
-        if (fwrite(outputs[i], 1, n, stdout) != n)
-            return 9;
+    for (run = 1; run < argc; run++) {{
+        if ({name}_set_level(state, (uint32_t)atoi(argv[run])) != CND_OK)
+            return 7;
+        for (i = 0; i < model->n_inputs; i++) {{
+            size_t n = (size_t)model->inputs[i].bytes;
+            if (fread(inputs[i], 1, n, stdin) != n)
+                return 3;
+        }}
+        if ({name}_run(state, (const void *const *)inputs, outputs) != CND_OK)
+            return 8;
+        for (i = 0; i < model->n_outputs; i++) {{
+            size_t n = (size_t)model->outputs[i].bytes;
+            if (fwrite(outputs[i], 1, n, stdout) != n)
+                return 9;
+        }}
     }}
     return 0;
 }}
