@@ -71,7 +71,15 @@ fn elf_libraries_show_the_interface_only() {
             .filter(is_visible)
             .map(|s| s.name().unwrap())
             .collect();
-        let names = ["init", "level", "model", "run", "set_level", "weights"];
+        let names = [
+            "init",
+            "level",
+            "model",
+            "run",
+            "run_parallel",
+            "set_level",
+            "weights",
+        ];
         let names = names.map(|name| format!("plain_{name}"));
         assert!(visible.iter().eq(&names), "{context}: {visible:?}");
         let open = object.symbols().filter(|s| s.is_undefined());

@@ -241,7 +241,15 @@ fn a_library_for_macos_links_and_shows_the_interface_only() {
         .iter()
         .map(|e| String::from_utf8(e.name().to_vec()).unwrap())
         .collect();
-    let expected = ["init", "level", "model", "run", "set_level", "weights"];
+    let expected = [
+        "init",
+        "level",
+        "model",
+        "run",
+        "run_parallel",
+        "set_level",
+        "weights",
+    ];
     assert!(
         visible
             .iter()

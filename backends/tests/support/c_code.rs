@@ -138,6 +138,14 @@ int plain_run(state *s, const void *const *inputs, void *const *outputs)
     return OK;
 }
 
+/* One task: nothing to share out. */
+int plain_run_parallel(state *s, const void *const *inputs, void *const *outputs, void (*parallel_for)(void), void *pool)
+{
+    (void)parallel_for;
+    (void)pool;
+    return plain_run(s, inputs, outputs);
+}
+
 const void *plain_model(void)
 {
     return plain__descriptor;
