@@ -19,6 +19,8 @@ mod lists;
 mod merge;
 #[path = "cli/models.rs"]
 mod models;
+#[path = "cli/nest.rs"]
+mod nest;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/run.rs"]

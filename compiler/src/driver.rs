@@ -142,6 +142,24 @@ pub fn read_graph(source: &Source, observer: &mut dyn Observer) -> Result<Graph,
     Ok(graph)
 }
 
+/// From a path to a model with all its weights, and its graph: for what writes the model back.
+///
+/// # Errors
+/// As [`read_graph`]; a graph in text form is no model.
+pub fn read_model(
+    source: &Source,
+    observer: &mut dyn Observer,
+) -> Result<(ModelProto, Graph), Failure> {
+    let bytes = staged("read", observer, |_| read_bytes(&source.path))?;
+    let mut model = staged("decode", observer, |_| decode(&bytes, &source.path))?;
+    drop(bytes);
+    load_external_data(&mut model, &source.path)?;
+    let graph = staged(IMPORT, observer, |observer| {
+        import(model.clone(), source, observer)
+    })?;
+    Ok((model, graph))
+}
+
 /// Passes and lowering.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use self::test_set::{Goal, TestSet};
 use super::arguments::FormatArgs;
 use super::loaded::LoadArgs;
 use super::progress::Progress;
+use super::samples;
 use super::table::{self, Column};
 use crate::driver;
 use crate::engine::Engine;
@@ -75,7 +76,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let arrays = driver::read_arrays(&args.data)?;
     let mut engine = args
         .load
-        .load(test_set::sample_shapes(&arrays), args.format)?;
+        .load(samples::sample_shapes(&arrays), args.format)?;
     let limit = args
         .samples
         .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -88,7 +89,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     )?;
     let levels = evaluate(&mut engine, &set)?;
     let evaluation = Evaluation {
-        samples: set.n_samples,
+        samples: set.samples.n_samples,
         levels,
     };
     Ok(match args.format.json {
@@ -122,9 +123,9 @@ fn evaluate(engine: &mut Engine, set: &TestSet<'_>) -> Result<Vec<LevelScore>, F
         min_seconds: f64::INFINITY,
     };
     let mut tallies = vec![empty; n_levels];
-    let mut progress = Progress::new("evaluating", set.n_runs() as u64);
-    for run in 0..set.n_runs() {
-        let inputs = set.inputs(run);
+    let mut progress = Progress::new("evaluating", set.samples.n_runs() as u64);
+    for run in 0..set.samples.n_runs() {
+        let inputs = set.samples.inputs(run);
         for (level, tally) in tallies.iter_mut().enumerate() {
             engine.set_level(level)?;
             let start = Instant::now();
@@ -153,7 +154,7 @@ impl Tally {
     fn add(&mut self, set: &TestSet<'_>, run: usize, outputs: &[Vec<f32>]) {
         match &set.goal {
             Goal::Labels { labels, n_classes } => {
-                let labels = &labels[run * set.batch..][..set.batch];
+                let labels = &labels[run * set.samples.batch..][..set.samples.batch];
                 for (scores, &label) in outputs[0].chunks(*n_classes).zip(labels) {
                     let rank = rank(scores, label);
                     self.n_top1 += usize::from(rank < 1);
@@ -176,8 +177,8 @@ impl Tally {
     fn score(&self, set: &TestSet<'_>) -> Score {
         match &set.goal {
             Goal::Labels { .. } => Score::Accuracy {
-                top1: self.n_top1 as f64 / set.n_samples as f64,
-                top5: self.n_top5 as f64 / set.n_samples as f64,
+                top1: self.n_top1 as f64 / set.samples.n_samples as f64,
+                top5: self.n_top5 as f64 / set.samples.n_samples as f64,
             },
             Goal::Outputs(references) => {
                 let n_elems: usize = references.iter().map(|reference| reference.len()).sum();

@@ -67,15 +67,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         supernet.set_metadata("condense.level_names", args.names.join(","));
     }
     let bytes = encode_model(&supernet);
-    if bytes.len() > MAX_FILE_BYTES {
-        let message = format!(
-            "the supernet has {} bytes, an ONNX file at most {MAX_FILE_BYTES}",
-            bytes.len()
-        );
-        return Err(Diagnostic::error("too-large", message)
-            .with_help("keep the level data in a file of its own, see --masks")
-            .into());
-    }
+    check_size(bytes.len())?;
     output::write_file(&args.output, &bytes)?;
 
     let merged = Merged {
@@ -92,6 +84,17 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         true => super::to_json(&merged),
         false => describe(&merged),
     })
+}
+
+/// Refuses a model that no ONNX file can hold.
+pub(super) fn check_size(bytes: usize) -> Result<(), Failure> {
+    if bytes <= MAX_FILE_BYTES {
+        return Ok(());
+    }
+    let message = format!("the supernet has {bytes} bytes, an ONNX file at most {MAX_FILE_BYTES}");
+    Err(Diagnostic::error("too-large", message)
+        .with_help("keep the level data in a file of its own, see --masks")
+        .into())
 }
 
 fn check_names(args: &Args) -> Result<(), Failure> {

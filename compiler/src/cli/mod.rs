@@ -14,9 +14,11 @@ mod inspect;
 mod loaded;
 mod measuring;
 mod merge;
+mod nest;
 mod ops;
 mod progress;
 mod run;
+mod samples;
 pub mod standard_output;
 mod statistics;
 mod table;
@@ -67,6 +69,7 @@ enum Command {
     Eval(eval::Args),
     Inspect(inspect::Args),
     Merge(merge::Args),
+    Nest(nest::Args),
     Ops(ops::Args),
     Run(run::Args),
     Targets(targets::Args),
@@ -85,6 +88,7 @@ impl Cli {
             Some(Command::Eval(args)) => eval::run(args),
             Some(Command::Inspect(args)) => inspect::run(args),
             Some(Command::Merge(args)) => merge::run(args),
+            Some(Command::Nest(args)) => nest::run(args),
             Some(Command::Ops(args)) => ops::run(args),
             Some(Command::Run(args)) => run::run(args),
             Some(Command::Targets(args)) => targets::run(args),
@@ -101,6 +105,7 @@ impl Cli {
             Some(Command::Eval(args)) => &args.format,
             Some(Command::Inspect(args)) => &args.format,
             Some(Command::Merge(args)) => &args.format,
+            Some(Command::Nest(args)) => &args.format,
             Some(Command::Ops(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,

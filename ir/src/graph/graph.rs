@@ -130,6 +130,12 @@ impl Graph {
         &self.tensors[id.0 as usize]
     }
 
+    /// Replaces the constant `id` for all that read it; the shape stays.
+    pub fn set_tensor(&mut self, id: TensorId, tensor: Tensor) {
+        debug_assert_eq!(self.tensor(id).shape, tensor.shape);
+        self.tensors[id.0 as usize] = tensor;
+    }
+
     /// All constants; [`TensorId`] is the index.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors

@@ -112,6 +112,14 @@ impl Operation for Binary {
         let [a, b] = operands else {
             unreachable!("checked by infer_shape")
         };
+        // Written apart only for speed: calibration runs whole data sets through here.
+        if a.shape == b.shape {
+            let pairs = a.data.iter().zip(&b.data);
+            return Array::new(
+                ctx.shape,
+                pairs.map(|(&a, &b)| self.kind.eval(a, b)).collect(),
+            );
+        }
         Array::from_fn(ctx.shape, |index| {
             let a_value = a.at(&broadcast_index(&a.shape, index));
             let b_value = b.at(&broadcast_index(&b.shape, index));

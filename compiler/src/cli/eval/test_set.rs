@@ -5,6 +5,7 @@ use std::path::Path;
 use condensec_ir::Diagnostic;
 
 use super::super::arrays;
+use super::super::samples::{Samples, check_shape};
 use crate::engine::EnginePort;
 use crate::npz::{NpzArray, NpzElems};
 use crate::report::Failure;
@@ -12,16 +13,10 @@ use crate::report::Failure;
 /// A test set that fits a model.
 #[derive(Debug)]
 pub(super) struct TestSet<'a> {
-    /// Samples, a multiple of `batch`.
-    pub n_samples: usize,
-    /// Samples of one run.
-    pub batch: usize,
+    /// The inputs.
+    pub samples: Samples<'a>,
     /// What the outputs are compared with.
     pub goal: Goal<'a>,
-    /// Elements of every input, all samples one after the other.
-    inputs: Vec<&'a [f32]>,
-    /// Elements of every input in one run.
-    input_elems: Vec<usize>,
 }
 
 /// What the outputs are compared with.
@@ -38,22 +33,6 @@ pub(super) enum Goal<'a> {
     Outputs(Vec<&'a [f32]>),
 }
 
-/// Shapes of one sample by array, for dimensions that a model leaves open.
-pub(super) fn sample_shapes(arrays: &[NpzArray]) -> Vec<(String, Vec<usize>)> {
-    let one_sample = |array: &NpzArray| {
-        let mut shape = array.shape.clone();
-        *shape.first_mut()? = 1;
-        // `x` is the only input, whatever the model calls it.
-        let name = if array.name == "x" {
-            "in_0"
-        } else {
-            &array.name
-        };
-        Some((name.to_string(), shape))
-    };
-    arrays.iter().filter_map(one_sample).collect()
-}
-
 impl<'a> TestSet<'a> {
     /// Fits `arrays` to a model's inputs and outputs; at most `limit` samples.
     ///
@@ -66,61 +45,14 @@ impl<'a> TestSet<'a> {
         file: &Path,
         limit: Option<usize>,
     ) -> Result<TestSet<'a>, Failure> {
+        let samples = Samples::new(arrays, inputs, file, limit)?;
         let file = file.display().to_string();
-        let mut found = Vec::new();
-        for (index, input) in inputs.iter().enumerate() {
-            let x = || {
-                arrays
-                    .iter()
-                    .find(|array| array.name == "x" && inputs.len() == 1)
-            };
-            let array = arrays::find(arrays, inputs, index, "in")
-                .or_else(x)
-                .ok_or_else(|| arrays::missing(&input.name, index, arrays, &file))?;
-            found.push((array, arrays::f32_elems(array, &file)?));
-        }
-        let Some((input, (first, _))) = inputs.iter().zip(&found).next() else {
-            return Err(Diagnostic::error("missing-input", "the model has no inputs").into());
-        };
-        // A model with another batch than 1 takes several samples at a time.
-        let batch = input.shape.first().copied().unwrap_or(1);
-        let n_stored = first.shape.first().copied().unwrap_or(1);
-        for (port, (array, _)) in inputs.iter().zip(&found) {
-            check_shape(array, port, n_stored, &file)?;
-        }
-        let n_samples = limit.map_or(n_stored, |limit| limit.min(n_stored));
-        if n_samples == 0 || !n_samples.is_multiple_of(batch) {
-            let message = match n_samples {
-                0 => "the test set has no samples".into(),
-                _ => format!("{n_samples} samples, the model takes {batch} at a time"),
-            };
-            return Err(Diagnostic::error("wrong-shape", message)
-                .at_file(&file)
-                .into());
-        }
+        let (n_stored, batch) = (samples.n_stored, samples.batch);
         let goal = find_goal(arrays, outputs, n_stored, batch, &file)?;
         Ok(TestSet {
-            n_samples,
-            batch,
-            goal: goal.take(n_samples, n_stored),
-            inputs: found.into_iter().map(|(_, elems)| elems).collect(),
-            input_elems: inputs.iter().map(EnginePort::n_elems).collect(),
+            goal: goal.take(samples.n_samples, n_stored),
+            samples,
         })
-    }
-
-    /// Number of runs at one level.
-    pub fn n_runs(&self) -> usize {
-        self.n_samples / self.batch
-    }
-
-    /// Elements of every input in run number `run`.
-    pub fn inputs(&self, run: usize) -> Vec<&'a [f32]> {
-        let part = |(elems, &n): (&&'a [f32], &usize)| &elems[run * n..][..n];
-        self.inputs
-            .iter()
-            .zip(&self.input_elems)
-            .map(part)
-            .collect()
     }
 }
 
@@ -146,32 +78,6 @@ impl Goal<'_> {
             }
         }
     }
-}
-
-/// All samples of `array` must have the shape of `port` without its batch.
-fn check_shape(
-    array: &NpzArray,
-    port: &EnginePort,
-    n_samples: usize,
-    file: &str,
-) -> Result<(), Failure> {
-    let sample = port.shape.get(1..).unwrap_or_default();
-    if array.shape.first() == Some(&n_samples) && array.shape[1..] == *sample {
-        return Ok(());
-    }
-    let expected: Vec<usize> = [n_samples].iter().chain(sample).copied().collect();
-    let message = format!(
-        "array {:?} has shape {:?}, expected {expected:?}",
-        array.name, array.shape
-    );
-    Err(Diagnostic::error("wrong-shape", message)
-        .at_file(file)
-        .at_tensor(&port.name)
-        .with_note(format!(
-            "the model's {:?} has shape {:?}",
-            port.name, port.shape
-        ))
-        .into())
 }
 
 fn find_goal<'a>(
@@ -275,8 +181,8 @@ mod tests {
     fn samples_are_cut_from_the_arrays() {
         let arrays = [x(), NpzArray::i64("y", &[3], vec![2, 0, 1])];
         let all = set(&arrays, None).unwrap();
-        assert_eq!((all.n_samples, all.n_runs()), (3, 3));
-        assert_eq!(all.inputs(2), [&[4.0, 5.0]]);
+        assert_eq!((all.samples.n_samples, all.samples.n_runs()), (3, 3));
+        assert_eq!(all.samples.inputs(2), [&[4.0, 5.0]]);
         let two = set(&arrays, Some(2)).unwrap();
         let Goal::Labels {
             labels,
@@ -286,7 +192,6 @@ mod tests {
             panic!("{:?}", two.goal)
         };
         assert_eq!(labels, [2, 0]);
-        assert_eq!(sample_shapes(&arrays)[0], ("in_0".into(), vec![1, 2]));
     }
 
     #[test]

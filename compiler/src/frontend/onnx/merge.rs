@@ -12,7 +12,7 @@ use condensec_ir::Diagnostic;
 
 use super::constants::Literal;
 use super::masks::{MAX_LEVELS, NestingFault, nested_from_rows};
-use super::proto::{DataType, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use super::proto::{ModelProto, TensorProto};
 use role::{Reader, Role, Roles};
 
 /// Blocks of output channels that masks are tried on, the largest first: what the kernels work on.
@@ -75,24 +75,11 @@ pub fn merge_levels(models: &[(String, ModelProto)]) -> Result<ModelProto, Vec<D
         merged.set_metadata(&key, value);
     }
     if let Some(graph) = &mut merged.graph {
-        add_initializers(graph, initializers, top.ir_version());
+        for tensor in initializers {
+            graph.add_initializer(tensor, top.ir_version());
+        }
     }
     Ok(merged)
-}
-
-fn add_initializers(graph: &mut GraphProto, initializers: Vec<TensorProto>, ir_version: i64) {
-    for tensor in initializers {
-        // Up to IR version 3 every initializer is listed as an input too.
-        if ir_version < 4 {
-            let data_type = tensor.elem_type().unwrap_or(DataType::Float);
-            graph.input.push(ValueInfoProto::tensor(
-                tensor.name(),
-                data_type,
-                &tensor.dims,
-            ));
-        }
-        graph.initializer.push(tensor);
-    }
 }
 
 /// State of a merge.

@@ -1,4 +1,5 @@
-//! ONNX in: protobuf messages, import of nodes and sparsity masks, merging of exports.
+//! ONNX in: protobuf messages, import of nodes and sparsity masks, merging of exports, and
+//! levels back into a file.
 
 // A diagnostic is large, but a file has few of them, and boxing each would say nothing to the
 // reader.
@@ -12,9 +13,11 @@ mod merge;
 mod nodes;
 pub mod proto;
 mod sidecar;
+mod supernet;
 
 pub use import::{IR_VERSIONS, ImportOptions, Imported, OPSETS, import_model};
 pub use masks::MAX_LEVELS;
 pub use merge::merge_levels;
 pub use nodes::{NODE_IMPORTERS, NodeImporter};
 pub use sidecar::MaskFile;
+pub use supernet::{fixed_layers, write_levels};

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::frontend::onnx::import::{ImportOptions, import_model};
-use crate::frontend::onnx::proto::{AttributeProto, NodeProto, OperatorSetIdProto};
+use crate::frontend::onnx::proto::{
+    AttributeProto, DataType, GraphProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
+};
 use condensec_ir::LevelId;
 
 /// Conv `[4, 1, 1, 1]` with batch norm, then MatMul `[4, 2]`.

@@ -36,6 +36,22 @@ impl ModelProto {
     }
 }
 
+impl GraphProto {
+    /// Adds an initializer to a file of this IR version.
+    pub fn add_initializer(&mut self, tensor: TensorProto, ir_version: i64) {
+        // Up to IR version 3 every initializer is listed as an input too.
+        if ir_version < 4 {
+            let data_type = tensor.elem_type().unwrap_or(DataType::Float);
+            self.input.push(ValueInfoProto::tensor(
+                tensor.name(),
+                data_type,
+                &tensor.dims,
+            ));
+        }
+        self.initializer.push(tensor);
+    }
+}
+
 impl NodeProto {
     /// A node of the default operator domain. An empty input name leaves out an optional input.
     pub fn new(

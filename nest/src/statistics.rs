@@ -1,0 +1,91 @@
+//! Scale and bias per level and channel that give a level the mean and deviation of the dense network.
+
+use crate::layers::Layer;
+use crate::moments::product_view;
+use condensec_ir::Graph;
+use condensec_ir::eval::Array;
+use rayon::prelude::*;
+
+/// Scales are kept within this factor of one: a channel that is nearly dead at a level is not blown up.
+const MAX_SCALE: f64 = 4.0;
+
+/// Mean and deviation of every channel.
+#[derive(Debug, Clone)]
+pub(crate) struct ChannelStatistics {
+    pub mean: Vec<f64>,
+    pub deviation: Vec<f64>,
+}
+
+impl ChannelStatistics {
+    /// Over all samples and positions of `results`.
+    pub fn of(graph: &Graph, layer: &Layer, results: &[Array]) -> Self {
+        let sums: Vec<Vec<(f64, f64)>> = results
+            .par_iter()
+            .map(|result| {
+                let view = product_view(graph, layer, result);
+                let sums = |row: usize| {
+                    let mut sums = (0.0, 0.0);
+                    for position in 0..view.ncols() {
+                        let value = f64::from(view[(row, position)]);
+                        sums.0 += value;
+                        sums.1 += value * value;
+                    }
+                    sums
+                };
+                (0..layer.rows).map(sums).collect()
+            })
+            .collect();
+        let n = (results.len() * results[0].data.len() / layer.rows) as f64;
+        let total = |row: usize| {
+            let add = |a: (f64, f64), s: &Vec<(f64, f64)>| (a.0 + s[row].0, a.1 + s[row].1);
+            sums.iter().fold((0.0, 0.0), add)
+        };
+        let totals: Vec<(f64, f64)> = (0..layer.rows).map(total).collect();
+        let mean: Vec<f64> = totals.iter().map(|(sum, _)| sum / n).collect();
+        let deviation = |(row, (_, squares)): (usize, &(f64, f64))| {
+            (squares / n - mean[row] * mean[row]).max(0.0).sqrt()
+        };
+        let deviation = totals.iter().enumerate().map(deviation).collect();
+        Self { mean, deviation }
+    }
+}
+
+/// `scale * product + bias` per channel: what a level makes of a layer's product.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ChannelMap {
+    pub scale: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+impl ChannelMap {
+    /// The product as it is.
+    pub fn identity(bias: &[f32]) -> Self {
+        Self {
+            scale: vec![1.0; bias.len()],
+            bias: bias.to_vec(),
+        }
+    }
+
+    /// Deviations of `level` become those of `dense`, means become `target`.
+    pub fn matching(level: &ChannelStatistics, dense: &ChannelStatistics, target: &[f64]) -> Self {
+        let scale: Vec<f64> = level
+            .deviation
+            .iter()
+            .zip(&dense.deviation)
+            .map(|(&level, &dense)| match level > 0.0 {
+                true => (dense / level).clamp(1.0 / MAX_SCALE, MAX_SCALE),
+                false => 1.0,
+            })
+            .collect();
+        let bias = |((target, mean), scale): ((&f64, &f64), &f64)| (target - scale * mean) as f32;
+        Self {
+            bias: target
+                .iter()
+                .zip(&level.mean)
+                .zip(&scale)
+                .map(bias)
+                .collect(),
+            scale: scale.iter().map(|&s| s as f32).collect(),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The recipe, layer by layer in order of execution.
+
+use crate::layers::{self, Layer};
+use crate::moments::Moments;
+use crate::ranking::{self, RankedBlocks};
+use crate::recipe::{Calibration, NestError, Ranking, Recipe};
+use crate::repair;
+use crate::rewrite::{self, Settled};
+use crate::states::{self, NodeValues, Samples, States};
+use crate::statistics::{ChannelMap, ChannelStatistics};
+use condensec_ir::eval::Array;
+use condensec_ir::{Graph, NodeId, Op};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Levels whose inputs the repair looks at, at most: bounds memory where there are many levels.
+const MAX_REPAIR_LEVELS: usize = 8;
+
+/// How far the recipe is.
+#[derive(Debug, Clone)]
+pub struct Progress<'a> {
+    /// Layers that are done.
+    pub done: usize,
+    /// All layers.
+    pub total: usize,
+    /// Node of the layer that comes next.
+    pub layer: &'a str,
+}
+
+/// What was done to a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NestedLayer {
+    /// Convolution or fully connected node.
+    pub node: NodeId,
+    /// Whether weights were masked.
+    pub is_pruned: bool,
+    /// Whether rows of a block do not follow each other.
+    pub is_regrouped: bool,
+}
+
+/// A supernet.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    /// The graph with masks and values per level.
+    pub graph: Graph,
+    /// Its layers in order of execution.
+    pub layers: Vec<NestedLayer>,
+}
+
+/// Makes a supernet of `graph`.
+///
+/// # Errors
+/// See [`NestError`].
+pub fn nest(
+    graph: &Graph,
+    calibration: Calibration,
+    recipe: &Recipe,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Nested, NestError> {
+    check(graph, &calibration, recipe)?;
+    let layers = layers::find(graph, recipe);
+    if !layers.iter().any(|layer| layer.is_pruned) {
+        return Err(NestError::NoLayers);
+    }
+    check_weights(graph, &layers)?;
+    let mut walk = Walk {
+        graph,
+        recipe,
+        states: States::new(graph, calibration, recipe.n_levels()),
+    };
+    let mut settled = Vec::with_capacity(layers.len());
+    if recipe.needs_calibration() {
+        let layer_at: HashMap<NodeId, &Layer> = layers.iter().map(|l| (l.node, l)).collect();
+        for node in graph.order() {
+            if walk.states.has(node) || matches!(graph.node(node).op, Op::Input(_)) {
+                continue;
+            }
+            match layer_at.get(&node) {
+                Some(layer) => {
+                    progress(Progress {
+                        done: settled.len(),
+                        total: layers.len(),
+                        layer: &graph.node(node).name,
+                    });
+                    settled.push(walk.settle(layer)?);
+                }
+                None if layers.iter().any(|layer| layer.end == node) => {}
+                None => walk.states.eval(node),
+            }
+        }
+    } else {
+        for layer in &layers {
+            let ranked = layer
+                .is_pruned
+                .then(|| ranking::rank(graph, layer, recipe, None));
+            settled.push(Settled::by_mask(graph, layer, ranked.as_ref(), recipe));
+        }
+    }
+    let described = settled
+        .iter()
+        .map(|settled| NestedLayer {
+            node: settled.layer.node,
+            is_pruned: settled.level_of.is_some(),
+            is_regrouped: settled.is_regrouped,
+        })
+        .collect();
+    Ok(Nested {
+        graph: rewrite::rewrite(graph, recipe, settled),
+        layers: described,
+    })
+}
+
+fn check(graph: &Graph, calibration: &Calibration, recipe: &Recipe) -> Result<(), NestError> {
+    let n_levels = recipe.n_levels();
+    if graph.n_levels != 1 {
+        return Err(NestError::HasLevels(graph.n_levels));
+    }
+    if !(1..=64).contains(&n_levels) {
+        return Err(NestError::LevelCount(n_levels));
+    }
+    let in_range = recipe.densities.iter().all(|d| *d > 0.0 && *d <= 1.0);
+    if !in_range || recipe.densities.windows(2).any(|pair| pair[0] >= pair[1]) {
+        return Err(NestError::Densities(recipe.densities.clone()));
+    }
+    if !recipe.needs_calibration() {
+        return Ok(());
+    }
+    if calibration.n_samples() == 0 || calibration.inputs.len() != graph.inputs().len() {
+        return Err(NestError::NoCalibration);
+    }
+    for (&node, samples) in graph.inputs().iter().zip(&calibration.inputs) {
+        let node = graph.node(node);
+        for sample in samples {
+            if sample.shape != node.shape {
+                return Err(NestError::InputShape {
+                    name: node.name.clone(),
+                    expected: node.shape.clone(),
+                    found: sample.shape.clone(),
+                });
+            }
+            if sample.data.iter().any(|value| !value.is_finite()) {
+                return Err(NestError::NotFinite {
+                    layer: node.name.clone(),
+                    what: "calibration values",
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_weights(graph: &Graph, layers: &[Layer]) -> Result<(), NestError> {
+    for layer in layers {
+        if graph
+            .tensor(layer.weight)
+            .data
+            .iter()
+            .any(|w| !w.is_finite())
+        {
+            return Err(NestError::NotFinite {
+                layer: graph.node(layer.node).name.clone(),
+                what: "weights",
+            });
+        }
+    }
+    Ok(())
+}
+
+struct Walk<'g> {
+    graph: &'g Graph,
+    recipe: &'g Recipe,
+    states: States<'g>,
+}
+
+impl Walk<'_> {
+    /// Masks, repairs and matches one layer, and sets the values behind it.
+    fn settle(&mut self, layer: &Layer) -> Result<Settled, NestError> {
+        let graph = self.graph;
+        let input = graph.operands(layer.node)[0];
+        let inputs = self.states.get(input).clone();
+        let ranked = layer.is_pruned.then(|| self.rank(layer, &inputs.dense));
+        let mut settled = Settled::by_mask(graph, layer, ranked.as_ref(), self.recipe);
+        let bias = rewrite::bias(graph, layer);
+
+        // What the layer is to compute: its dense result, bias included.
+        let weight = graph.tensor(layer.weight);
+        let mut dense = states::products(graph, layer, &weight.data, &inputs.dense);
+        states::apply(graph, layer, &ChannelMap::identity(&bias), &mut dense);
+        if dense.iter().any(|y| y.data.iter().any(|v| !v.is_finite())) {
+            return Err(NestError::NotFinite {
+                layer: graph.node(layer.node).name.clone(),
+                what: "results",
+            });
+        }
+        if let Some(ranked) = ranked.as_ref().filter(|_| self.recipe.repairs) {
+            settled.weights = self.repair(layer, &inputs, &dense, ranked, &settled);
+        }
+        let statistics = ChannelStatistics::of(graph, layer, &dense);
+        let mut levels: Vec<Samples> = Vec::with_capacity(self.recipe.n_levels());
+        let mut dense_end = None;
+        for level in 0..self.recipe.n_levels() {
+            let is_dense = Arc::ptr_eq(&inputs.levels[level], &inputs.dense)
+                && settled.is_dense_at(level, &weight.data);
+            if is_dense {
+                settled.maps.push(ChannelMap::identity(&bias));
+                let end = dense_end.get_or_insert_with(|| self.behind_norm(layer, &dense, &bias));
+                levels.push(end.clone());
+                continue;
+            }
+            let weights = settled.weights_at(level);
+            let mut results = states::products(graph, layer, &weights, &inputs.levels[level]);
+            let map = match self.recipe.matches_statistics {
+                true => {
+                    let found = ChannelStatistics::of(graph, layer, &results);
+                    let target = match self.target(layer, level, &dense) {
+                        Some(target) => ChannelStatistics::of(graph, layer, &target).mean,
+                        None => statistics.mean.clone(),
+                    };
+                    ChannelMap::matching(&found, &statistics, &target)
+                }
+                false => ChannelMap::identity(&bias),
+            };
+            states::apply(
+                graph,
+                layer,
+                &rewrite::through_norm(graph, layer, &map),
+                &mut results,
+            );
+            settled.maps.push(map);
+            levels.push(Arc::new(results));
+        }
+        let dense = match dense_end {
+            Some(end) => end,
+            None => self.behind_norm(layer, &dense, &bias),
+        };
+        self.states.set(layer.end, NodeValues { dense, levels });
+        self.states.release_operands(layer.node);
+        Ok(settled)
+    }
+
+    /// The dense result behind the batch norm.
+    fn behind_norm(&self, layer: &Layer, dense: &[Array], bias: &[f32]) -> Samples {
+        let identity = ChannelMap::identity(&vec![0.0; bias.len()]);
+        let mut results = dense.to_vec();
+        let map = rewrite::through_norm(self.graph, layer, &identity);
+        states::apply(self.graph, layer, &map, &mut results);
+        Arc::new(results)
+    }
+
+    fn rank(&self, layer: &Layer, inputs: &[Array]) -> RankedBlocks {
+        let moments = (self.recipe.ranking == Ranking::Obs).then(|| -> Vec<Moments> {
+            (0..layer.channel_groups)
+                .map(|g| Moments::of(self.graph, layer, g, inputs, None, self.recipe.positions))
+                .collect()
+        });
+        ranking::rank(self.graph, layer, self.recipe, moments.as_deref())
+    }
+
+    /// The dense result plus what the level's shortcut lacks; `None` where there is nothing to add.
+    fn target(&self, layer: &Layer, level: usize, dense: &[Array]) -> Option<Vec<Array>> {
+        let shortcut = layer
+            .shortcut
+            .filter(|&shortcut| self.states.has(shortcut))?;
+        let shortcut = self.states.get(shortcut);
+        if Arc::ptr_eq(&shortcut.levels[level], &shortcut.dense) {
+            return None;
+        }
+        let mut target = dense.to_vec();
+        // A channel that its batch norm all but drops cannot make up for anything.
+        let inverse = |factor: &f32| match factor.abs() > 1e-3 {
+            true => factor.recip(),
+            false => 0.0,
+        };
+        let factors: Vec<f32> = layer.norm_factors(self.graph).iter().map(inverse).collect();
+        states::add_difference(
+            self.graph,
+            layer,
+            &mut target,
+            &shortcut.dense,
+            &shortcut.levels[level],
+            &factors,
+        );
+        Some(target)
+    }
+
+    fn repair(
+        &self,
+        layer: &Layer,
+        inputs: &NodeValues,
+        dense: &[Array],
+        ranked: &RankedBlocks,
+        settled: &Settled,
+    ) -> Vec<f32> {
+        let n_levels = self.recipe.n_levels();
+        // The levels that are looked at, evenly spread, and for every level the first of them that has
+        // its weights.
+        let looked_at: Vec<usize> = match n_levels > MAX_REPAIR_LEVELS {
+            true => (0..MAX_REPAIR_LEVELS)
+                .map(|i| i * (n_levels - 1) / (MAX_REPAIR_LEVELS - 1))
+                .collect(),
+            false => (0..n_levels).collect(),
+        };
+        let densities: Vec<f64> = looked_at
+            .iter()
+            .map(|&l| self.recipe.densities[l])
+            .collect();
+        let level_of = settled.level_of.as_ref().expect("the layer is pruned");
+        let first_with = |&v: &u8| looked_at.partition_point(|&level| level < usize::from(v)) as u8;
+        let level_of: Vec<u8> = level_of.iter().map(first_with).collect();
+
+        let (per, columns) = (layer.rows_per_group(), layer.columns);
+        let weight = &graph_weight(self.graph, layer);
+        let mut repaired = Vec::with_capacity(weight.len());
+        for channel_group in 0..layer.channel_groups {
+            let moments = looked_at
+                .iter()
+                .map(|&level| {
+                    let target = self.target(layer, level, dense);
+                    Moments::of(
+                        self.graph,
+                        layer,
+                        channel_group,
+                        &inputs.levels[level],
+                        Some(target.as_deref().unwrap_or(dense)),
+                        self.recipe.positions,
+                    )
+                })
+                .collect();
+            let first = channel_group * per;
+            let groups: Vec<Vec<usize>> = ranked
+                .groups
+                .iter()
+                .filter(|group| (first..first + per).contains(&group[0]))
+                .map(|group| group.iter().map(|row| row - first).collect())
+                .collect();
+            let range = first * columns..(first + per) * columns;
+            repaired.extend(repair::repair(
+                moments,
+                &densities,
+                &level_of[range.clone()],
+                &groups,
+                &weight[range],
+                self.recipe.ridge,
+            ));
+        }
+        repaired
+    }
+}
+
+fn graph_weight<'g>(graph: &'g Graph, layer: &Layer) -> &'g [f32] {
+    &graph.tensor(layer.weight).data
+}
