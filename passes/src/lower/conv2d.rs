@@ -166,7 +166,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         stored: &spec,
         lists: &lists,
         x_bytes: x.layout.n_elems(&x.shape) / x.shape[0] * 4,
-        is_full: rows == 1 && lists.is_full(),
+        has_places: lists.has_places(COLUMN_ROWS),
     };
     let schedules: Vec<Schedule> = (0..graph.n_levels)
         .map(LevelId)

@@ -75,7 +75,7 @@ pub(super) struct ListConvBuffers {
     pub indices: Value,
     pub starts: Value,
     pub lengths: Value,
-    /// u16 `[columns][rows]` per group and block: where a row's list stores the column.
+    /// u16 `[columns][rows]` per group and block: where the group's lists store the column.
     pub places: Option<Value>,
     pub scale: Option<Value>,
     pub bias: Option<Value>,

@@ -206,20 +206,32 @@ impl PrefixLists {
         })
     }
 
-    /// For full lists of single rows: where each list stores each column, for `rows` lists at a time.
-    /// Layout `[block][list / rows][column of the block][list % rows]`.
+    /// Whether [`PrefixLists::places`] exist for `rows` lists at a time.
+    pub fn has_places(&self, rows: usize) -> bool {
+        let top = self.lengths.last().into_iter().flatten();
+        let longest = top.max().map_or(0, |&n| n as usize);
+        self.rows == 1
+            && self.n_groups.is_multiple_of(rows)
+            && rows * longest <= 1 << u16::BITS
+            && self.is_full()
+    }
+
+    /// For full lists of single rows, `rows` at a time: where each stores each column, as a distance
+    /// from the first entry of the first of them. Layout
+    /// `[block][list / rows][column of the block][list % rows]`.
     ///
     /// # Panics
-    /// If the lists are not full, or not a multiple of `rows` per block.
+    /// If [`PrefixLists::has_places`] does not hold.
     pub fn places(&self, rows: usize) -> Vec<u16> {
-        assert!(self.n_groups.is_multiple_of(rows) && self.is_full());
+        assert!(self.has_places(rows));
         let mut places = vec![0; self.columns.len()];
         for block in 0..self.n_blocks {
             for group in 0..self.n_groups {
-                let first = self.starts[block * self.n_groups + group / rows * rows] as usize;
+                let start = |group: usize| self.starts[block * self.n_groups + group] as usize;
+                let first = start(group / rows * rows);
                 for (place, &column) in self.columns_of(block, group).iter().enumerate() {
                     places[first + column as usize * rows + group % rows] =
-                        u16::try_from(place).expect("a list has at most 65,535 entries");
+                        u16::try_from(start(group) - first + place).expect("has_places");
                 }
             }
         }

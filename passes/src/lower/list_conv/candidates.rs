@@ -25,8 +25,8 @@ pub(in crate::lower) struct Candidates<'a> {
     pub lists: &'a PrefixLists,
     /// Size of one image of the input as it is stored.
     pub x_bytes: usize,
-    /// Whether every list holds every column.
-    pub is_full: bool,
+    /// Whether every list holds every column, so that columns can lead.
+    pub has_places: bool,
 }
 
 impl Candidates<'_> {
@@ -69,9 +69,8 @@ impl Candidates<'_> {
         let has_order = match schedule.order {
             EntryOrder::Stored => true,
             EntryOrder::ByColumn => {
-                self.is_full
+                self.has_places
                     && schedule.prefetches
-                    && self.lists.rows == 1
                     && self.stored.channel_groups == 1
                     && rows.is_multiple_of(COLUMN_ROWS)
                     && self.lists.n_entries_at(level) == self.lists.n_entries()

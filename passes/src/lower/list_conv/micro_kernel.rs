@@ -158,12 +158,7 @@ impl ListConv {
         let rows = self.tile.rows;
         let row_list = f.mul_const(list, rows);
         let (first, n_columns) = list_bounds(f, buffers, row_list, 0);
-        let values: Vec<Value> = (0..rows)
-            .map(|row| {
-                let (first, _) = list_bounds(f, buffers, row_list, row);
-                f.ptr_offset(buffers.values, first, 4)
-            })
-            .collect();
+        let values = f.ptr_offset(buffers.values, first, 4);
         // All lists are full, so the table has as many elements before a group as the values have.
         let places = buffers.places.expect("a kernel by columns has places");
         let places = f.ptr_offset(places, first, 2);
@@ -181,7 +176,7 @@ impl ListConv {
             let places = f.ptr_offset(places, column, rows * 2);
             let weight = |f: &mut FunctionBuilder, row: usize| {
                 let place = f.load(MemoryType::U16, places, row * 2);
-                let at = f.ptr_offset(values[row], place, 4);
+                let at = f.ptr_offset(values, place, 4);
                 f.load(MemoryType::F32, at, 0)
             };
             self.multiply_add(f, group, x, weight, sums)
