@@ -139,6 +139,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     };
     let spec = ListConv {
         tile,
+        vector_registers: lowering.target.vector_registers,
         n_images: node.shape[0],
         n_pixels,
         x: TileAccess::new(&x.layout, &x.shape, WithPadding::Yes)?,

@@ -40,6 +40,8 @@ use splats::Splats;
 #[derive(Debug, Clone)]
 pub(super) struct ListConv {
     pub tile: ListTile,
+    /// What the machine has.
+    pub vector_registers: usize,
     pub n_images: usize,
     /// Flat pixels of the result, pad columns between rows included.
     pub n_pixels: usize,

@@ -50,7 +50,7 @@ pub(super) struct Weights {
 
 impl Window {
     /// The window of `conv` on `x`. Of the numbers of `vectors`, the first is taken for which the
-    /// weights fit the registers beside the sums, else the first of all, with the weights in memory.
+    /// weights fit the registers beside the sums, else the first that does with the weights in memory.
     pub fn new(
         conv: &Conv2d,
         kernel: [usize; 2],
@@ -72,10 +72,15 @@ impl Window {
         let n_weights = window.first_taps().count();
         // With pairs, the even lanes' results wait while the odd lanes are summed up.
         let sums = if window.is_paired { 3 } else { 1 };
-        let fits = |&&vectors: &&usize| n_weights + vectors * sums < target.vector_registers;
-        if let Some(&vectors) = vectors.iter().find(fits) {
+        let fits = |n_weights: usize| {
+            let n_free = target.vector_registers.saturating_sub(n_weights + 1);
+            vectors.iter().find(|&&vectors| vectors * sums <= n_free)
+        };
+        if let Some(&vectors) = fits(n_weights) {
             window.vectors = vectors;
             window.holds_weights = true;
+        } else if let Some(&vectors) = fits(1) {
+            window.vectors = vectors;
         }
         window
     }

@@ -76,10 +76,7 @@ impl ListConv {
         let zero = f.index(0);
         let mut initial = vec![values];
         initial.extend(start);
-        let n_sums = match start.len() {
-            0..SUMS_IN_FLIGHT => (SUMS_IN_FLIGHT / start.len()).next_power_of_two(),
-            _ => 1,
-        };
+        let n_sums = self.sums_at_once(group);
         if n_sums == 1 {
             return f.for_loop(zero, length, 1, &initial, |f, entry, carried| {
                 step(f, entry, carried, 1)
@@ -105,6 +102,17 @@ impl ListConv {
             }
         }
         sums
+    }
+
+    /// How many entries a tile takes at once, so that enough sums are in flight and all in registers.
+    fn sums_at_once(&self, group: Group<'_>) -> usize {
+        let (rows, vectors) = (group.rows, group.vectors.len());
+        let n_registers = |n_sums| n_sums * rows * vectors + rows.min(vectors) + 1;
+        let mut n_sums = (SUMS_IN_FLIGHT / (rows * vectors)).next_power_of_two();
+        while n_sums > 1 && n_registers(n_sums) > self.vector_registers {
+            n_sums /= 2;
+        }
+        n_sums
     }
 
     fn zeros(&self, f: &mut FunctionBuilder, group: Group<'_>) -> Vec<Value> {
