@@ -26,6 +26,8 @@ mod library;
 pub mod llvm;
 pub mod merge;
 pub mod object;
+mod operands;
+mod packed_loads;
 pub mod shared;
 pub mod targets;
 

@@ -144,7 +144,7 @@ fn load(
 /// Translates a load that is one of a group: the first loads all four.
 pub(super) fn load_packed(t: &mut Translator<'_>, result: Value, expr: Expr) {
     if let (Some(group), Expr::Load { base, offset, .. }) = (t.packed.first.get(&result), expr) {
-        let group = *group;
+        let group = group.clone();
         let vector = load(t, MemoryType::Vector(LANES), base, offset, types::F32X4);
         for (value, lane) in group.into_iter().zip(0..) {
             t.lanes[value.0 as usize] = Some((vector, lane));

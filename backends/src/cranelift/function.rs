@@ -14,12 +14,12 @@
 //! vector once, as kernels for single weights do, is tested at its head instead: a jump more per
 //! iteration, a load less per multiply-add (measured: 12 % faster at 1x8).
 
-use super::operands::operands;
-use super::packed_loads::{PackedLoads, packed_loads};
 use super::signature::{self, clif_type};
 use super::tidy::tidy;
 use super::{Symbols, expr};
 use crate::Target;
+use crate::operands::operands;
+use crate::packed_loads::{PackedLoads, packed_loads};
 use condensec_ir::kernel::{
     Callee, Carried, Expr, Function, MemoryType, Statement, Symbol, Type, Value,
 };
@@ -55,7 +55,7 @@ pub(super) fn translate(
     // RISC-V multiplies a vector by a scalar register, so it wants the scalars.
     let splats_lanes = !matches!(architecture, Architecture::Riscv64(_));
     let packed = if splats_lanes {
-        packed_loads(function)
+        packed_loads(function, &[usize::from(signature::LANES)])
     } else {
         PackedLoads::default()
     };

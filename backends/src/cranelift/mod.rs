@@ -24,8 +24,6 @@
 mod expr;
 mod function;
 mod isa;
-mod operands;
-mod packed_loads;
 mod saved_float;
 mod signature;
 mod tidy;

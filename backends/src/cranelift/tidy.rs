@@ -18,7 +18,7 @@
 //! ```
 //! Only expressions move that neither read memory nor can fail.
 
-use super::operands::{operands, replace_operands};
+use crate::operands::{operands, replace_operands};
 use condensec_ir::kernel::{Block, Carried, Expr, Function, IntBinaryOp, Statement, Value};
 use std::collections::HashMap;
 

@@ -86,13 +86,7 @@ impl<'c> Translator<'_, 'c> {
             Expr::Compare(op, a, b) => self.compare(op, a, b),
             Expr::Select { condition, a, b } => self.pure("llvm.select", &[condition, a, b], ty),
             Expr::Splat(scalar, _) => self.pure("vector.broadcast", &[scalar], ty),
-            Expr::Extract(from, lane) => {
-                let position = self.builder.attribute(&format!("array<i64: {lane}>"));
-                let from = self.get(from);
-                let attributes = [("static_position", position)];
-                self.builder
-                    .value("vector.extract", &[from], ty, &attributes)
-            }
+            Expr::Extract(from, lane) => self.extract(self.get(from), lane, ty),
             Expr::Deinterleave { a, b, parity } => {
                 let first = match parity {
                     Parity::Even => 0,
@@ -137,6 +131,26 @@ impl<'c> Translator<'_, 'c> {
     fn pure(&mut self, name: &str, operands: &[Value], ty: MlirType<'c>) -> Handle<'c> {
         let operands: Vec<_> = operands.iter().map(|&v| self.get(v)).collect();
         self.builder.value(name, &operands, ty, &[])
+    }
+
+    fn extract(&self, from: Handle<'c>, lane: u8, ty: MlirType<'c>) -> Handle<'c> {
+        let position = self.builder.attribute(&format!("array<i64: {lane}>"));
+        self.builder.value(
+            "vector.extract",
+            &[from],
+            ty,
+            &[("static_position", position)],
+        )
+    }
+
+    /// `n` neighbouring scalars, by one load of a vector.
+    pub(super) fn load_lanes(&mut self, n: usize, base: Value, offset: i32) -> Vec<Handle<'c>> {
+        let lanes = u8::try_from(n).expect("no more than a vector holds");
+        let vector = self.load(MemoryType::Vector(lanes), base, offset, &[]);
+        let f32 = self.builder.f32;
+        (0..lanes)
+            .map(|lane| self.extract(vector, lane, f32))
+            .collect()
     }
 
     fn lanes(&self, vector: Value) -> u32 {

@@ -5,7 +5,8 @@
 
 use super::builder::{Builder, Handle, vector};
 use crate::CodeUnit;
-use condensec_ir::kernel::{Callee, Carried, Function, Statement, Type, Value};
+use crate::packed_loads::{PackedLoads, packed_loads};
+use condensec_ir::kernel::{Callee, Carried, Expr, Function, Statement, Type, Value};
 use melior::Context;
 use melior::ir::{Attribute, Region, Type as MlirType};
 
@@ -23,6 +24,8 @@ pub(super) struct Setting<'a, 'c> {
     pub pointer_bytes: usize,
     /// Whether a multiply-add is one instruction.
     pub has_fma: bool,
+    /// Numbers of splatted scalars that a vector load fetches.
+    pub packed_lengths: &'static [usize],
     /// Whether 32-bit arguments and results are sign-extended in their registers.
     pub extends_i32: bool,
     /// Attributes of LLVM that every function gets.
@@ -35,6 +38,7 @@ pub(super) struct Translator<'a, 'c> {
     pub(super) builder: &'a mut Builder<'c>,
     pub(super) function: &'a Function,
     values: Vec<Option<Handle<'c>>>,
+    packed: PackedLoads,
 }
 
 /// Appends `function` to the open module.
@@ -57,6 +61,7 @@ pub(super) fn translate<'a, 'c>(
         builder,
         function,
         values: vec![None; function.types.len()],
+        packed: packed_loads(function, setting.packed_lengths),
     };
     let body = translator.region(
         &function.parameters,
@@ -160,6 +165,9 @@ impl<'c> Translator<'_, 'c> {
 
     fn statement(&mut self, statement: &Statement) {
         match statement {
+            Statement::Let { result, expr } if self.packed.is_packed[result.0 as usize] => {
+                self.packed_load(*result, *expr);
+            }
             Statement::Let { result, expr } => {
                 let value = self.expr(*result, *expr);
                 self.set(*result, value);
@@ -210,6 +218,18 @@ impl<'c> Translator<'_, 'c> {
                 arguments,
                 result,
             } => self.call(callee, arguments, *result),
+        }
+    }
+
+    /// A load that is one of a group: the first loads all.
+    fn packed_load(&mut self, result: Value, expr: Expr) {
+        let (Some(group), Expr::Load { base, offset, .. }) =
+            (self.packed.first.remove(&result), expr)
+        else {
+            return;
+        };
+        for (value, lane) in group.iter().zip(self.load_lanes(group.len(), base, offset)) {
+            self.set(*value, lane);
         }
     }
 

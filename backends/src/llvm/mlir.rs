@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::function::{self, HIDDEN, Setting};
-use super::{NAME, error};
+use super::{NAME, error, tuning};
 use crate::libm_calls::libm_calls;
 use crate::{BackendError, CodeUnit, Target};
 use condensec_ir::kernel::Type;
@@ -51,7 +51,7 @@ impl Session {
     }
 
     /// The functions of `unit` in the dialects `llvm`, `scf`, `arith` and `vector`.
-    pub fn build(&self, unit: CodeUnit<'_>, target: &Target, has_fma: bool) -> Module<'_> {
+    pub fn build(&self, unit: CodeUnit<'_>, target: &Target) -> Module<'_> {
         let context = &self.context;
         let module = Module::new(Location::unknown(context));
         let pointer_bytes = target.pointer_bytes();
@@ -61,7 +61,8 @@ impl Session {
             context,
             unit,
             pointer_bytes,
-            has_fma,
+            has_fma: tuning::target_info(target).has_fma,
+            packed_lengths: tuning::packed_lengths(target),
             // RISC-V calling convention, "Integer Calling Convention".
             extends_i32: target.triple().starts_with("riscv64"),
             passthrough: builder.attribute(&passthrough(target)),

@@ -6,6 +6,8 @@
 //!           ──machine.rs────────────> optimised, object file, assembly
 //!           ──code.rs───────────────> sizes and open symbols, read back
 //! ```
+//! `tuning.rs` says what differs between machines.
+//!
 //! A kernel's order of operations is its builder's contract (which operands are held in registers
 //! and which stream), and LLVM keeps it: with the smaller of rows and vectors held, a tile of
 //! `R * V + min(R, V) + 1` registers has no stack access in its inner loop on any target;
@@ -17,6 +19,7 @@ mod expr;
 mod function;
 mod machine;
 mod mlir;
+mod tuning;
 
 use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
 use condensec_ir::target_info::TargetInfo;
@@ -37,7 +40,7 @@ impl Backend for Llvm {
     }
 
     fn target_info(&self, target: &Target) -> TargetInfo {
-        target.wide_info()
+        tuning::target_info(target)
     }
 
     fn compile(
@@ -47,7 +50,7 @@ impl Backend for Llvm {
         options: &LibraryOptions,
     ) -> Result<CompiledCode, BackendError> {
         let session = mlir::Session::new();
-        let mut module = session.build(*unit, target, target.vectors().has_fma);
+        let mut module = session.build(*unit, target);
         let mlir = match options.texts {
             Texts::Keep => module.as_operation().to_string(),
             Texts::Skip => String::new(),

@@ -1,25 +1,25 @@
-//! Finds four adjacent scalar loads that are only splatted: one vector load does for all.
+//! Finds adjacent scalar loads that are only splatted: one vector load does for all.
 //!
-//! A micro-kernel loads the `R` weights of an entry one by one and splats each. Cranelift folds a
-//! load into its user only if both have a single use, so that would be a load and a broadcast per
-//! weight. One vector load and a lane splat each are fewer instructions: `pshufd` on x86, nothing at
-//! all on aarch64, whose multiply-add takes a lane as operand.
+//! A micro-kernel loads the `R` weights of an entry one by one and splats each. As the code stands that
+//! is a load and a broadcast per weight. One vector load and a lane splat each are fewer instructions
+//! where a splat of a lane is cheap: `pshufd` on x86, nothing at all on Arm, whose multiply-add
+//! takes a lane as operand.
 
-use super::operands::operands;
+use crate::operands::operands;
 use condensec_ir::kernel::{Expr, Function, MemoryType, Statement, Value};
 use std::collections::HashMap;
 
 /// Loads that one vector load replaces.
 #[derive(Debug, Default)]
-pub(super) struct PackedLoads {
-    /// First load of each group; the vector load takes its place.
-    pub(super) first: HashMap<Value, [Value; 4]>,
+pub(crate) struct PackedLoads {
+    /// Groups by their first load; the vector load takes its place.
+    pub(crate) first: HashMap<Value, Vec<Value>>,
     /// Whether a value is among a group, by value.
-    pub(super) is_packed: Vec<bool>,
+    pub(crate) is_packed: Vec<bool>,
 }
 
-/// Groups the loads of `function`.
-pub(super) fn packed_loads(function: &Function) -> PackedLoads {
+/// Groups the loads of `function` by `lengths`, the longest first.
+pub(crate) fn packed_loads(function: &Function, lengths: &[usize]) -> PackedLoads {
     let mut only_splatted = vec![true; function.types.len()];
     limit_to_splats(&function.body, &mut only_splatted);
     if let Some(result) = function.result {
@@ -29,7 +29,7 @@ pub(super) fn packed_loads(function: &Function) -> PackedLoads {
         first: HashMap::new(),
         is_packed: vec![false; function.types.len()],
     };
-    find(&function.body, &only_splatted, &mut packed);
+    find(&function.body, &only_splatted, lengths, &mut packed);
     packed
 }
 
@@ -82,7 +82,7 @@ fn limit_to_splats(block: &[Statement], only_splatted: &mut [bool]) {
 }
 
 /// Finds groups of loads with nothing between them that could write.
-fn find(block: &[Statement], only_splatted: &[bool], packed: &mut PackedLoads) {
+fn find(block: &[Statement], only_splatted: &[bool], lengths: &[usize], packed: &mut PackedLoads) {
     // Loads since the last write: base, offset, result.
     let mut loads: Vec<(Value, i32, Value)> = Vec::new();
     for statement in block {
@@ -100,49 +100,47 @@ fn find(block: &[Statement], only_splatted: &[bool], packed: &mut PackedLoads) {
             }
             Statement::Let { .. } => {}
             Statement::For { body, .. } => {
-                group(&mut loads, packed);
-                find(body, only_splatted, packed);
+                group(&mut loads, lengths, packed);
+                find(body, only_splatted, lengths, packed);
             }
             Statement::If {
                 then, otherwise, ..
             } => {
-                group(&mut loads, packed);
-                find(then, only_splatted, packed);
-                find(otherwise, only_splatted, packed);
+                group(&mut loads, lengths, packed);
+                find(then, only_splatted, lengths, packed);
+                find(otherwise, only_splatted, lengths, packed);
             }
             Statement::Prefetch { .. } => {}
             Statement::Store { .. } | Statement::AtomicStore { .. } | Statement::Call { .. } => {
-                group(&mut loads, packed);
+                group(&mut loads, lengths, packed);
             }
         }
     }
-    group(&mut loads, packed);
+    group(&mut loads, lengths, packed);
 }
 
-/// Takes groups of four adjacent loads, in the order in which the kernel has them.
-fn group(loads: &mut Vec<(Value, i32, Value)>, packed: &mut PackedLoads) {
-    for four in adjacent_fours(loads) {
-        packed.first.insert(four[0], four);
-        for value in four {
+/// Takes groups of adjacent loads, in the order in which the kernel has them.
+fn group(loads: &mut Vec<(Value, i32, Value)>, lengths: &[usize], packed: &mut PackedLoads) {
+    let mut rest = loads.as_slice();
+    while let Some(&(_, _, first)) = rest.first() {
+        let Some(&n) = lengths.iter().find(|&&n| is_adjacent(rest, n)) else {
+            rest = &rest[1..];
+            continue;
+        };
+        let values: Vec<Value> = rest[..n].iter().map(|&(_, _, value)| value).collect();
+        for value in &values {
             packed.is_packed[value.0 as usize] = true;
         }
+        packed.first.insert(first, values);
+        rest = &rest[n..];
     }
     loads.clear();
 }
 
-fn adjacent_fours(loads: &[(Value, i32, Value)]) -> Vec<[Value; 4]> {
-    let mut found = Vec::new();
-    let mut rest = loads;
-    while let Some((window, tail)) = rest.split_at_checked(4) {
-        let (base, offset, _) = window[0];
-        let is_adjacent =
-            (0..4).all(|i| window[i].0 == base && window[i].1 == offset + 4 * i as i32);
-        if is_adjacent {
-            found.push([0, 1, 2, 3].map(|i: usize| window[i].2));
-            rest = tail;
-        } else {
-            rest = &rest[1..];
-        }
-    }
-    found
+/// Whether the first `n` of `loads` lie side by side.
+fn is_adjacent(loads: &[(Value, i32, Value)], n: usize) -> bool {
+    let follows = |(at, load): (usize, &(Value, i32, Value))| {
+        load.0 == loads[0].0 && load.1 == loads[0].1 + 4 * at as i32
+    };
+    loads.len() >= n && loads[..n].iter().enumerate().all(follows)
 }

@@ -3,7 +3,7 @@
 use condensec_ir::kernel::{Expr, Value};
 
 /// The operands of `expr`, in order.
-pub(super) fn operands(expr: Expr) -> Vec<Value> {
+pub(crate) fn operands(expr: Expr) -> Vec<Value> {
     let mut found = Vec::new();
     replace_operands(expr, |value| {
         found.push(value);
@@ -13,7 +13,7 @@ pub(super) fn operands(expr: Expr) -> Vec<Value> {
 }
 
 /// `expr` with every operand `v` replaced by `f(v)`.
-pub(super) fn replace_operands(expr: Expr, mut f: impl FnMut(Value) -> Value) -> Expr {
+pub(crate) fn replace_operands(expr: Expr, mut f: impl FnMut(Value) -> Value) -> Expr {
     match expr {
         Expr::ConstIndex(_) | Expr::ConstI32(_) | Expr::ConstF32(_) | Expr::Address(_) => expr,
         Expr::IntBinary(op, a, b) => Expr::IntBinary(op, f(a), f(b)),
