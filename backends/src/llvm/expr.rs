@@ -111,7 +111,19 @@ impl<'c> Translator<'_, 'c> {
             Expr::PtrToIndex(pointer) => self.pure("llvm.ptrtoint", &[pointer], ty),
             Expr::IndexToI32(value) => self.resize_int(value, ty),
             Expr::I32ToIndex(value) => self.resize_int(value, ty),
-            Expr::FloatToInt(value) => self.pure("arith.fptosi", &[value], ty),
+            Expr::FloatToInt(value) => {
+                let value = self.get(value);
+                // The value is integral, so rounding it changes nothing. On RISC-V the conversion that
+                // rounds is one instruction like the one that truncates, on which QEMU 7 crashes.
+                let value = match self.setting.rounds_when_converting {
+                    true => {
+                        let float = value.r#type();
+                        self.builder.value("llvm.intr.rint", &[value], float, &[])
+                    }
+                    false => value,
+                };
+                self.builder.value("arith.fptosi", &[value], ty, &[])
+            }
             Expr::IntToFloat(value) => self.pure("arith.sitofp", &[value], ty),
             Expr::Bitcast(value) => self.pure("arith.bitcast", &[value], ty),
             Expr::Load {

@@ -28,6 +28,8 @@ pub(super) struct Setting<'a, 'c> {
     pub packed_lengths: &'static [usize],
     /// Whether 32-bit arguments and results are sign-extended in their registers.
     pub extends_i32: bool,
+    /// Whether a float is converted to an integer by an instruction that rounds.
+    pub rounds_when_converting: bool,
     /// Attributes of LLVM that every function gets.
     pub passthrough: Attribute<'c>,
 }

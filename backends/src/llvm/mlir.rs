@@ -57,6 +57,7 @@ impl Session {
         let pointer_bytes = target.pointer_bytes();
         let mut builder = Builder::new(context, pointer_bytes);
         builder.enter(&module);
+        let is_riscv64 = target.triple().starts_with("riscv64");
         let setting = Setting {
             context,
             unit,
@@ -64,7 +65,8 @@ impl Session {
             has_fma: tuning::target_info(target).has_fma,
             packed_lengths: tuning::packed_lengths(target),
             // RISC-V calling convention, "Integer Calling Convention".
-            extends_i32: target.triple().starts_with("riscv64"),
+            extends_i32: is_riscv64,
+            rounds_when_converting: is_riscv64,
             passthrough: builder.attribute(&passthrough(target)),
         };
         for name in unit.data_symbols {
