@@ -19,12 +19,10 @@ compiler:
 demo: build
 	sh examples/demo.sh
 
-# Everything that can be checked on this machine; what cannot be is listed as "skipped: <name>". The tests
-# of the back ends' crate look into Cranelift's code; those of the workspace run the code of both.
+# Everything that can be checked on this machine; what cannot be is listed as "skipped: <name>".
 test: setup lint
 	$(CARGO) build --release --workspace $(LLVM)
-	CONDENSEC=$(CURDIR)/target/release/condensec $(CARGO) test --release --workspace --exclude condensec-backends $(LLVM)
-	$(CARGO) test --release -p condensec-backends
+	CONDENSEC=$(CURDIR)/target/release/condensec $(CARGO) test --release --workspace $(LLVM)
 
 # Once as it is used here, once as pure Rust.
 lint: setup

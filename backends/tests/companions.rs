@@ -1,15 +1,14 @@
 //! The companion files, used as a user would: C, C++, Rust, CMake, pkg-config.
 
-mod support;
-
+use crate::support::c_code;
+use crate::support::compilers::Compiler;
+use crate::support::loaded::{build, run, write_files};
+use crate::support::programs::{add_step, empty, floats, kernel, port};
+use crate::support::run_on::emulate;
 use condensec_backends::companions::Manifest;
 use condensec_ir::kernel::{Argument, MemoryType, Program, Section, Symbol};
 use std::path::Path;
 use std::process::Command;
-use support::c_code;
-use support::loaded::{build, host, run, write_files};
-use support::programs::{add_step, empty, floats, kernel, port};
-use support::run_on::{all_targets, emulate, title};
 
 /// `out = factor[level] * (a + b)` on vectors of 3, with names that are awkward in C and Rust.
 fn program(name: &str, factors: &[f32]) -> Program {
@@ -50,7 +49,7 @@ fn two_models() -> tempfile::TempDir {
         ("first", [1.0, 2.0].as_slice()),
         ("second", [10.0, 20.0, 30.0].as_slice()),
     ] {
-        write_files(&build(&program(name, factors), &host()), folder.path());
+        write_files(&build(&program(name, factors)), folder.path());
     }
     folder
 }
@@ -158,16 +157,17 @@ fn two_models_in_one_cpp_program() {
 
 #[test]
 fn every_target_runs_in_a_program_of_its_own_compiler() {
-    for target in all_targets() {
+    for compiler in Compiler::every() {
+        let target = &compiler.target;
         let program = c_code::program(target.pointer_bytes());
         for level in [0, 1] {
             let x = [1.0, 10.0, 2.5];
-            let library = || build(&program, &target);
-            let Some(results) = emulate(&target, library, level, &[&x]) else {
+            let library = || compiler.build(&program);
+            let Some(results) = emulate(target, library, level, &[&x]) else {
                 break;
             };
             let expected = c_code::expected(x, level as usize);
-            assert_eq!(results, [expected], "{}", title(&target));
+            assert_eq!(results, [expected], "{compiler}");
         }
     }
 }
@@ -280,7 +280,7 @@ fn pkg_config_finds_the_library() {
 
 #[test]
 fn the_manifest_has_its_documented_keys() {
-    let library = build(&program("second", &[1.0, 2.0, 3.0]), &host());
+    let library = build(&program("second", &[1.0, 2.0, 3.0]));
     let file = library.file("second.json").unwrap();
     let text = std::str::from_utf8(&file.bytes).unwrap();
     assert_eq!(Manifest::from_json(text).unwrap(), library.manifest);

@@ -1,13 +1,11 @@
 //! Objects of every target, with code by the target's C compiler: they merge with our data, link, run.
 
-mod support;
-
+use crate::support::c_code::{CCompiler, expected, program};
+use crate::support::run_on::{c_compiler, emulate, every_cpu, title};
 use condensec_backends::{Library, LibraryOptions, Target, build_library, targets};
 use object::read::{File, Object, ObjectSection, ObjectSymbol};
 use object::{FileFlags, SectionKind, elf};
 use std::collections::BTreeSet;
-use support::c_code::{CCompiler, expected, program};
-use support::run_on::{c_compiler, emulate, every_cpu, title};
 use target_lexicon::BinaryFormat;
 
 /// The library of the one program, or none where there is no compiler.

@@ -1,9 +1,7 @@
 //! Names of CPUs and features are LLVM's, whichever back end compiles.
 
-mod support;
-
+use crate::support::run_on::{every_cpu, find_command, title};
 use std::process::{Command, Stdio};
-use support::run_on::{every_cpu, find_command, title};
 
 /// `llc` says nothing about what it knows, and names in a warning what it does not.
 #[test]

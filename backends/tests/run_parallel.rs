@@ -1,7 +1,8 @@
 //! `<name>_run_parallel`: which steps it hands out, with what, and that the result is that of `run`.
 
-mod support;
-
+use crate::support::loaded::{Line, Loaded, host};
+use crate::support::programs::{add_step, kernel};
+use crate::support::scale::{N_LEVELS, X, scale, times};
 use condensec_backends::image::Image;
 use condensec_ir::kernel::{
     Function, FunctionBuilder, FunctionId, IntBinaryOp, Machine, MemoryType, Program, Symbol, Type,
@@ -10,9 +11,6 @@ use condensec_runtime::abi::{Kernel, Model, ParallelFor, Status};
 use std::ffi::c_void;
 use std::sync::Mutex;
 use std::thread;
-use support::loaded::{Line, Loaded, host};
-use support::programs::{add_step, kernel};
-use support::scale::{N_LEVELS, X, scale, times};
 
 /// [`scale`], then a step of one task that negates the first element.
 fn program() -> Program {
@@ -93,73 +91,77 @@ unsafe extern "C" fn at_once(
 
 #[test]
 fn steps_with_several_tasks_are_handed_out() {
-    let loaded = Loaded::new(&program());
-    for level in 0..N_LEVELS {
-        assert_eq!(loaded.set_level(level as u32), 0);
-        let calls = Calls::default();
-        let pool = (&raw const calls).cast_mut().cast();
-        assert_eq!(
-            run_parallel(&loaded, Some(backwards), pool),
-            (0, expected(level))
-        );
-        // SAFETY: the descriptor's tables have the lengths it says.
-        let steps = unsafe {
-            let level = &*loaded.model.levels.add(level);
-            std::slice::from_raw_parts(level.steps, loaded.model.n_steps as usize)
-        };
-        let all = steps.iter().map(|s| (s.kernel as usize, s.n_tasks));
-        let several: Vec<_> = all.filter(|&(_, n_tasks)| n_tasks > 1).collect();
-        assert_eq!((steps.len(), several.len()), (3, 2));
-        assert_eq!(*calls.0.lock().unwrap(), several);
+    for loaded in Loaded::by_every_backend(&program()) {
+        for level in 0..N_LEVELS {
+            assert_eq!(loaded.set_level(level as u32), 0);
+            let calls = Calls::default();
+            let pool = (&raw const calls).cast_mut().cast();
+            assert_eq!(
+                run_parallel(&loaded, Some(backwards), pool),
+                (0, expected(level))
+            );
+            // SAFETY: the descriptor's tables have the lengths it says.
+            let steps = unsafe {
+                let level = &*loaded.model.levels.add(level);
+                std::slice::from_raw_parts(level.steps, loaded.model.n_steps as usize)
+            };
+            let all = steps.iter().map(|s| (s.kernel as usize, s.n_tasks));
+            let several: Vec<_> = all.filter(|&(_, n_tasks)| n_tasks > 1).collect();
+            assert_eq!((steps.len(), several.len()), (3, 2));
+            assert_eq!(*calls.0.lock().unwrap(), several);
+        }
     }
 }
 
 #[test]
 fn tasks_run_on_any_thread() {
-    let loaded = Loaded::new(&program());
-    for level in 0..N_LEVELS {
-        assert_eq!(loaded.set_level(level as u32), 0);
-        let result = run_parallel(&loaded, Some(at_once), std::ptr::null_mut());
-        assert_eq!(result, (0, expected(level)));
-        assert_eq!(loaded.run(&[&X]), [result.1]);
+    for loaded in Loaded::by_every_backend(&program()) {
+        for level in 0..N_LEVELS {
+            assert_eq!(loaded.set_level(level as u32), 0);
+            let result = run_parallel(&loaded, Some(at_once), std::ptr::null_mut());
+            assert_eq!(result, (0, expected(level)));
+            assert_eq!(loaded.run(&[&X]), [result.1]);
+        }
     }
 }
 
 #[test]
 fn without_anybody_to_help_it_runs_alone() {
-    let loaded = Loaded::new(&program());
-    let result = run_parallel(&loaded, None, std::ptr::null_mut());
-    assert_eq!(result, (0, expected(N_LEVELS - 1)));
+    for loaded in Loaded::by_every_backend(&program()) {
+        let result = run_parallel(&loaded, None, std::ptr::null_mut());
+        assert_eq!(result, (0, expected(N_LEVELS - 1)));
+    }
 }
 
 #[test]
 fn it_checks_what_run_checks() {
-    let loaded = Loaded::new(&program());
-    let Model { run_parallel, .. } = *loaded.model;
-    let mut raw = vec![Line::default(); 64];
-    let raw: *mut c_void = raw.as_mut_ptr().cast();
-    let null = std::ptr::null_mut();
-    let mut y = [0f32; 8];
-    let inputs: [*const c_void; 1] = [X.as_ptr().cast()];
-    let outputs: [*mut c_void; 1] = [y.as_mut_ptr().cast()];
-    let (i, o) = (inputs.as_ptr(), outputs.as_ptr());
-    let (no_inputs, no_outputs) = ([std::ptr::null()], [std::ptr::null_mut()]);
-    let calls = Calls::default();
-    let pool = (&raw const calls).cast_mut().cast();
-    for (state, i, o, expected) in [
-        (null, i, o, Status::BadPointer),
-        (loaded.state, std::ptr::null(), o, Status::BadPointer),
-        (loaded.state, i, std::ptr::null(), Status::BadPointer),
-        (loaded.state, no_inputs.as_ptr(), o, Status::BadPointer),
-        (loaded.state, i, no_outputs.as_ptr(), Status::BadPointer),
-        (raw, i, o, Status::BadMemory),
-    ] {
-        // SAFETY: every pointer is null, or leads to enough memory.
-        let found = unsafe { run_parallel(state, i, o, Some(backwards), pool) };
-        assert_eq!(found, expected as i32);
+    for loaded in Loaded::by_every_backend(&program()) {
+        let Model { run_parallel, .. } = *loaded.model;
+        let mut raw = vec![Line::default(); 64];
+        let raw: *mut c_void = raw.as_mut_ptr().cast();
+        let null = std::ptr::null_mut();
+        let mut y = [0f32; 8];
+        let inputs: [*const c_void; 1] = [X.as_ptr().cast()];
+        let outputs: [*mut c_void; 1] = [y.as_mut_ptr().cast()];
+        let (i, o) = (inputs.as_ptr(), outputs.as_ptr());
+        let (no_inputs, no_outputs) = ([std::ptr::null()], [std::ptr::null_mut()]);
+        let calls = Calls::default();
+        let pool = (&raw const calls).cast_mut().cast();
+        for (state, i, o, expected) in [
+            (null, i, o, Status::BadPointer),
+            (loaded.state, std::ptr::null(), o, Status::BadPointer),
+            (loaded.state, i, std::ptr::null(), Status::BadPointer),
+            (loaded.state, no_inputs.as_ptr(), o, Status::BadPointer),
+            (loaded.state, i, no_outputs.as_ptr(), Status::BadPointer),
+            (raw, i, o, Status::BadMemory),
+        ] {
+            // SAFETY: every pointer is null, or leads to enough memory.
+            let found = unsafe { run_parallel(state, i, o, Some(backwards), pool) };
+            assert_eq!(found, expected as i32);
+        }
+        assert!(calls.0.lock().unwrap().is_empty(), "nothing ran");
+        assert_eq!(y, [0.0; 8]);
     }
-    assert!(calls.0.lock().unwrap().is_empty(), "nothing ran");
-    assert_eq!(y, [0.0; 8]);
 }
 
 /// `backwards` in kernel IR; counts its calls where `pool` leads.

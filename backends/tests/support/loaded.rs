@@ -1,8 +1,7 @@
 //! A library built for this machine, linked into a shared object and loaded.
 
-use condensec_backends::{
-    Library, LibraryOptions, Target, Texts, build_library, find_backend, shared, targets,
-};
+use super::compilers::Compiler;
+use condensec_backends::{Library, Target, shared, targets};
 use condensec_ir::kernel::Program;
 use condensec_runtime::abi::{Model, Status};
 use std::ffi::c_void;
@@ -14,14 +13,9 @@ pub fn host() -> Target {
     targets::resolve("host", None, &[] as &[&str]).unwrap()
 }
 
-/// Builds `program` for `target` with the preferred back end.
-pub fn build(program: &Program, target: &Target) -> Library {
-    let options = LibraryOptions {
-        texts: Texts::Keep,
-        ..LibraryOptions::default()
-    };
-    let backend = find_backend(None, target).unwrap();
-    build_library(program, target, backend, &options).unwrap()
+/// Builds `program` for this machine with the preferred back end.
+pub fn build(program: &Program) -> Library {
+    Compiler::native()[0].build(program)
 }
 
 /// Writes all files of `library` into `folder`.
@@ -72,6 +66,8 @@ impl Default for Line {
 
 /// A model of this process.
 pub struct Loaded {
+    /// Name of the back end.
+    pub backend: &'static str,
     pub library: Library,
     pub model: &'static Model,
     pub memory: Vec<Line>,
@@ -81,15 +77,17 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Builds `program` for this machine and loads it, with an instance at the highest level.
-    pub fn new(program: &Program) -> Self {
-        Self::for_target(program, &host())
+    /// Builds `program` for this machine with every back end and loads it, with an instance at the
+    /// highest level.
+    pub fn by_every_backend(program: &Program) -> Vec<Self> {
+        let compilers = Compiler::native();
+        compilers.iter().map(|c| Self::by(c, program)).collect()
     }
 
-    /// The same for a target whose code this machine can run.
-    pub fn for_target(program: &Program, target: &Target) -> Self {
-        assert!(target.is_host());
-        let library = build(program, target);
+    /// The same with one compiler, whose code this machine must be able to run.
+    pub fn by(compiler: &Compiler, program: &Program) -> Self {
+        assert!(compiler.target.is_host());
+        let library = compiler.build(program);
         let folder = tempfile::tempdir().unwrap();
         write_files(&library, folder.path());
         let path = link_shared(&library, folder.path());
@@ -110,6 +108,7 @@ impl Loaded {
         let status = unsafe { (model.init)(memory.as_mut_ptr().cast(), n_lines * 64, &mut state) };
         assert_eq!(status, Status::Ok as i32);
         Self {
+            backend: compiler.backend.name(),
             library,
             model,
             memory,

@@ -8,7 +8,7 @@
 //!     for r in 0..R: w = splat(weights[e][r]); for v in 0..V: acc[r][v] += w * a[v]
 //! ```
 
-use super::programs::{empty, floats, kernel, port, shorts};
+use super::programs::{Widths, empty, floats, kernel, port, shorts};
 use condensec_ir::kernel::{
     Argument, Function, FunctionBuilder, MemoryType, Program, Section, Step, Symbol,
 };
@@ -29,7 +29,7 @@ impl Tile {
 }
 
 /// The kernel; arguments: weights, indices, number of entries. One task.
-pub fn list_kernel(tile: Tile) -> Function {
+pub fn list_kernel(tile: Tile, widths: Widths) -> Function {
     let Tile {
         rows,
         vectors,
@@ -38,11 +38,10 @@ pub fn list_kernel(tile: Tile) -> Function {
     kernel(
         &format!("list_{rows}x{vectors}"),
         |f, [bases, arguments, ..]| {
-            let x = f.load(MemoryType::Ptr, bases, 8);
-            let y = f.load(MemoryType::Ptr, bases, 16);
-            let weights = f.load(MemoryType::Ptr, arguments, 0);
-            let indices = f.load(MemoryType::Ptr, arguments, 8);
-            let n = f.load(MemoryType::Index, arguments, 16);
+            let [x, y] = [1, 2].map(|i| f.load(MemoryType::Ptr, bases, widths.word(i)));
+            let [weights, indices] =
+                [0, 1].map(|i| f.load(MemoryType::Ptr, arguments, widths.word(i)));
+            let n = f.load(MemoryType::Index, arguments, widths.word(2));
             let zero = f.f32(0.0);
             let zero = f.splat(zero, lanes);
             let mut initial = vec![zero; rows * vectors];
@@ -94,7 +93,7 @@ pub fn list_kernel(tile: Tile) -> Function {
 }
 
 /// A program of one list over `n_columns` rows of activations; every column once, backwards.
-pub fn list_program(tile: Tile, n_columns: usize) -> Program {
+pub fn list_program(tile: Tile, n_columns: usize, widths: Widths) -> Program {
     let mut program = empty("list", 1);
     program.inputs.push(port("x", &[n_columns, tile.pixels()]));
     program.outputs.push(port("y", &[tile.rows, tile.pixels()]));
@@ -107,7 +106,7 @@ pub fn list_program(tile: Tile, n_columns: usize) -> Program {
         .collect();
     let weights = program.add_data(floats("w", Section::Weights, &weights));
     let indices = program.add_data(shorts("i", &indices));
-    let kernel = program.add_kernel(list_kernel(tile));
+    let kernel = program.add_kernel(list_kernel(tile, widths));
     let arguments = vec![
         Argument::Address(Symbol::Data(weights, 0)),
         Argument::Address(Symbol::Data(indices, 0)),

@@ -5,7 +5,9 @@
 pub mod agreement;
 pub mod bare_metal;
 pub mod c_code;
+pub mod compilers;
 pub mod loaded;
+pub mod loops;
 pub mod micro_kernel;
 pub mod programs;
 pub mod run_on;

@@ -5,6 +5,49 @@ use condensec_ir::kernel::{
     Step, Type, Value, verify_function,
 };
 
+/// Widths that a program is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Widths {
+    /// Bytes of a pointer and of an index in memory.
+    pub pointer_bytes: usize,
+    /// Bits of an index that count.
+    pub index_bits: u32,
+}
+
+impl Widths {
+    /// Those of this machine and of the interpreter.
+    pub const WIDE: Self = Self {
+        pointer_bytes: 8,
+        index_bits: 64,
+    };
+
+    /// Those of a machine with pointers of `pointer_bytes`.
+    pub fn of(pointer_bytes: usize) -> Self {
+        Self {
+            pointer_bytes,
+            index_bits: 8 * pointer_bytes as u32,
+        }
+    }
+
+    /// A program that computes the same in the interpreter, whose pointers have 8 bytes.
+    pub fn in_the_interpreter(self) -> Self {
+        Self {
+            pointer_bytes: 8,
+            ..self
+        }
+    }
+
+    /// The largest index.
+    pub fn max_index(self) -> u64 {
+        u64::MAX >> (64 - self.index_bits)
+    }
+
+    /// Offset of word `i` of a table of pointers or indices.
+    pub fn word(self, i: usize) -> usize {
+        i * self.pointer_bytes
+    }
+}
+
 /// A program with no steps yet.
 pub fn empty(name: &str, n_levels: usize) -> Program {
     let level = |i: usize| LevelSummary {

@@ -2,10 +2,10 @@
 //! program and run by an emulator.
 
 use super::bare_metal;
+use super::compilers::Compiler;
 use super::loaded::{self, Loaded, host};
-use condensec_backends::{Library, Target, find_backend, targets};
+use condensec_backends::{Library, Target, targets};
 use condensec_ir::kernel::Program;
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,23 +19,6 @@ pub fn every_cpu() -> Vec<Target> {
         .flat_map(|t| t.cpus.iter().map(|c| (t.name, c.name)));
     cpus.map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap())
         .collect()
-}
-
-/// Every CPU of every target that a back end of this build serves.
-pub fn all_targets() -> Vec<Target> {
-    let is_served = |target: &Target| find_backend(None, target).is_ok();
-    every_cpu().into_iter().filter(is_served).collect()
-}
-
-/// Those of [`all_targets`] that differ in what a back end makes of an expression: one of several
-/// CPUs, or systems, that have the same instructions.
-pub fn instruction_sets() -> Vec<Target> {
-    let mut seen = BTreeSet::new();
-    let is_new = |target: &Target| {
-        let features: Vec<&str> = target.features().collect();
-        seen.insert((target.lexicon().architecture.to_string(), features))
-    };
-    all_targets().into_iter().filter(is_new).collect()
 }
 
 /// `target cpu`, for messages.
@@ -99,19 +82,19 @@ fn runner(target: &Target, binary: &Path) -> Option<Command> {
     Some(command)
 }
 
-/// Runs `program` at `level` on `target`, or prints `skipped` and why.
+/// Compiles `program` and runs it at `level`, or prints `skipped` and why.
 pub fn run_on(
-    target: &Target,
+    compiler: &Compiler,
     program: &Program,
     level: u32,
     inputs: &[&[f32]],
 ) -> Option<Vec<Vec<f32>>> {
-    if target.is_host() {
-        let loaded = Loaded::for_target(program, target);
+    if compiler.target.is_host() {
+        let loaded = Loaded::by(compiler, program);
         assert_eq!(loaded.set_level(level), 0);
         return Some(loaded.run(inputs));
     }
-    emulate(target, || loaded::build(program, target), level, inputs)
+    emulate(&compiler.target, || compiler.build(program), level, inputs)
 }
 
 /// Links `library` into a program and runs it at `level`, or prints `skipped` and why.
