@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Looked up when a recipe runs, after setup: LLVM is used where it is.
 LLVM = $(shell test -e /usr/lib/llvm-22/lib/libMLIRIR.a && echo --features condensec/llvm)
 
-.PHONY: demo test build setup lint figures
+.PHONY: demo test build setup lint figures instruction-counts
 
 build:
 	sh tests/setup.sh build
@@ -37,3 +37,8 @@ setup:
 # The figures of the README and of closing notes.
 figures: setup compiler
 	sh tests/bench/figures.sh
+
+# Instructions per multiply-add on machines that are not here, by emulators; takes a few minutes.
+instruction-counts: setup
+	$(CARGO) build --release -p condensec -p condensec-examples $(LLVM)
+	python3 -B tests/bench/instruction_counts.py
