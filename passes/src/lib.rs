@@ -13,6 +13,7 @@ mod fold_batch_norm;
 mod fuse_bias;
 mod fuse_epilogue;
 mod fuse_gated_activation;
+mod group_rows;
 pub mod lower;
 mod subsample_pointwise;
 
@@ -55,6 +56,11 @@ pub const PIPELINE: &[Pass] = &[
     Pass {
         name: subsample_pointwise::NAME,
         run: subsample_pointwise::run,
+    },
+    // Behind what changes weights, scales and biases; before layouts, which depend on the groups.
+    Pass {
+        name: group_rows::NAME,
+        run: group_rows::run,
     },
     // Last: it inserts relayouts for the graph as it will be lowered.
     Pass {

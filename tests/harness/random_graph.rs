@@ -308,11 +308,18 @@ impl Builder {
                 let grid: Vec<u8> = (0..grid)
                     .map(|_| self.random.below(n_values) as u8)
                     .collect();
+                // Now and then the rows of a block do not follow each other.
+                let is_scattered = self.random.below(3) == 0;
+                let n_blocks = shape[0].div_ceil(rows);
+                let block_of = |row: usize| match is_scattered {
+                    true => row % n_blocks,
+                    false => row / rows,
+                };
                 let values: Vec<u8> = (0..n)
-                    .map(|at| grid[at / columns / rows * columns + at % columns])
+                    .map(|at| grid[block_of(at / columns) * columns + at % columns])
                     .collect();
                 let mut block = vec![1; shape.len()];
-                block[0] = rows;
+                block[0] = if is_scattered { 1 } else { rows };
                 LevelRule::Masked(LevelMask::new(values, &block))
             }
         };

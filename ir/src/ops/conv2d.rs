@@ -7,8 +7,11 @@ use crate::eval::{Array, EvalContext};
 use crate::tensor::{Tensor, TensorId};
 use std::ops::Range;
 
-/// `y[n, m, oy, ox] = act(scale[m] * sum x[n, c, oy*sh + ky*dh - top, ox*sw + kx*dw - left] *
-/// w[m, c, ky, kx] + bias[m] + residual[n, m, oy, ox])`
+/// `y[n, m(r), oy, ox] = act(scale[r] * sum x[n, c, oy*sh + ky*dh - top, ox*sw + kx*dw - left] *
+/// w[r, c, ky, kx] + bias[r] + residual[n, m(r), oy, ox])`
+///
+/// Row `r` of the weight makes output channel `m(r)`, which is `r` itself unless `channel_order` says
+/// otherwise; so rows that are stored together need not be channels that follow each other.
 ///
 /// Operands: `x [N, C, H, W]` and, if `residual`, a value of the result's shape. `w` is
 /// `[M, C/groups, KH, KW]`; `scale` and `bias` are `[M]`, shared or per level. A batch norm with
@@ -29,6 +32,9 @@ pub struct Conv2d {
     pub dilations: [usize; 2],
     /// Number of channel groups.
     pub groups: usize,
+    /// Output channel of every row of the weight, a permutation within each channel group; empty if rows
+    /// are channels.
+    pub channel_order: Vec<usize>,
     /// Whether a second operand is added before the activation.
     pub residual: bool,
     /// Applied last.
@@ -46,8 +52,33 @@ impl Conv2d {
             pads: [0; 4],
             dilations: [1, 1],
             groups: 1,
+            channel_order: Vec::new(),
             residual: false,
             activation: None,
+        }
+    }
+
+    /// Output channel of `row`.
+    pub fn channel(&self, row: usize) -> usize {
+        self.channel_order.get(row).copied().unwrap_or(row)
+    }
+
+    /// Checks `channel_order` against `m` rows.
+    fn check_channel_order(&self, m: usize) -> Result<(), String> {
+        if self.channel_order.is_empty() {
+            return Ok(());
+        }
+        let per = m / self.groups;
+        let mut sorted = self.channel_order.clone();
+        for group in sorted.chunks_mut(per) {
+            group.sort_unstable();
+        }
+        match sorted.iter().copied().eq(0..m) {
+            true => Ok(()),
+            false => Err(format!(
+                "channel_order is no permutation of {m} channels within {} groups",
+                self.groups
+            )),
         }
     }
 
@@ -93,6 +124,9 @@ impl Operation for Conv2d {
         if self.groups != 1 {
             attributes.push(("groups", Attribute::size(self.groups)));
         }
+        if !self.channel_order.is_empty() {
+            attributes.push(("channel_order", Attribute::sizes(&self.channel_order)));
+        }
         if self.residual {
             attributes.push(("residual", Attribute::Flag));
         }
@@ -112,6 +146,7 @@ impl Operation for Conv2d {
             pads: attributes.fixed("pads", [0; 4])?,
             dilations: attributes.fixed("dilations", [1, 1])?,
             groups: attributes.size("groups")?.unwrap_or(1),
+            channel_order: attributes.sizes("channel_order")?.unwrap_or_default(),
             residual: attributes.flag("residual")?,
             activation: UnaryKind::from_attribute(attributes, "activation")?,
         })
@@ -137,6 +172,7 @@ impl Operation for Conv2d {
                 "weight {weight:?} with {g} groups does not fit {c} input channels"
             ));
         }
+        self.check_channel_order(m)?;
         check_channels("scale", self.scale, m, tensors)?;
         check_channels("bias", self.bias, m, tensors)?;
         let [top, left, bottom, right] = self.pads;
@@ -169,7 +205,8 @@ impl Operation for Conv2d {
         for image in 0..n {
             for row in 0..m {
                 let group = row / (m / self.groups);
-                let plane = &mut y.data[(image * m + row) * oh * ow..][..oh * ow];
+                let channel = self.channel(row);
+                let plane = &mut y.data[(image * m + channel) * oh * ow..][..oh * ow];
                 for k in 0..cg {
                     let source = &x.data[(image * c + group * cg + k) * h * w..][..h * w];
                     for ky in 0..kh {

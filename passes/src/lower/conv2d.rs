@@ -195,6 +195,15 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .bias
         .map(|bias| lowering.add_parameter(bias, per_group));
 
+    let channels = match conv.channel_order.as_slice() {
+        [] => None,
+        order => {
+            let channels: Result<Vec<u16>, _> = order.iter().map(|&c| u16::try_from(c)).collect();
+            let channels = channels.map_err(|_| "more than 65,536 output channels".to_string())?;
+            Some(lowering.add_u16_table(&channels))
+        }
+    };
+
     let mut distinct = schedules.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -221,6 +230,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
             places: places.map(|places| kernel.data(places)),
             scale: scale.clone().map(|symbols| kernel.level_data(symbols)),
             bias: bias.clone().map(|symbols| kernel.level_data(symbols)),
+            channels: channels.map(|channels| kernel.data(channels)),
         };
         spec.emit(&mut kernel, buffers);
         kernels.push((kernel, spec.n_tasks()));

@@ -81,6 +81,8 @@ pub(super) struct ListConvBuffers {
     pub places: Option<Value>,
     pub scale: Option<Value>,
     pub bias: Option<Value>,
+    /// u16 `[rows]`: output channel of every row, if they are not in order.
+    pub channels: Option<Value>,
 }
 
 /// Where one tile works.
@@ -98,10 +100,32 @@ struct Group<'a> {
     /// Index of the group's list in a block, and the same times the list's row.
     list: Value,
     x: Value,
+    /// First channel of the group, or channel 0 if `channels` says which they are.
     y: Value,
     residual: Option<Value>,
+    /// u16 per row: its channel.
+    channels: Option<Value>,
     rows: usize,
     vectors: &'a [PixelVector],
+}
+
+impl Group<'_> {
+    /// Where the pixels of a row are: an address, and bytes behind it.
+    fn row(
+        &self,
+        f: &mut FunctionBuilder,
+        base: Value,
+        access: &TileAccess,
+        row: usize,
+    ) -> (Value, usize) {
+        match self.channels {
+            None => (base, row * access.channel),
+            Some(channels) => {
+                let channel = f.load(MemoryType::U16, channels, row * 2);
+                (f.ptr_offset(base, channel, access.channel), 0)
+            }
+        }
+    }
 }
 
 impl ListConv {
@@ -185,12 +209,12 @@ impl ListConv {
     ) {
         if self.is_block_outer() {
             f.for_range(self.n_blocks, |f, block| {
-                self.emit_groups(f, at, vectors, &mut |f, group| {
+                self.emit_groups(f, buffers, at, vectors, &mut |f, group| {
                     self.emit_group_of_block(f, buffers, group, block);
                 });
             });
         } else {
-            self.emit_groups(f, at, vectors, &mut |f, group| {
+            self.emit_groups(f, buffers, at, vectors, &mut |f, group| {
                 self.emit_group(f, buffers, group)
             });
         }
@@ -200,6 +224,7 @@ impl ListConv {
     fn emit_groups(
         &self,
         f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
         at: TileAddresses,
         vectors: &[PixelVector],
         body: &mut dyn FnMut(&mut FunctionBuilder, Group<'_>),
@@ -220,11 +245,18 @@ impl ListConv {
                     let within = f.mul_const(number, self.tile.rows);
                     f.add(first, within)
                 };
-                let y = f.ptr_offset(at.y, channel, self.y.channel);
+                let channels = buffers
+                    .channels
+                    .map(|channels| f.ptr_offset(channels, channel, 2));
+                let mut first = |base: Value, access: &TileAccess| match channels {
+                    None => f.ptr_offset(base, channel, access.channel),
+                    Some(_) => base,
+                };
+                let y = first(at.y, &self.y);
                 let residual = self
                     .residual
                     .zip(at.residual)
-                    .map(|(access, base)| f.ptr_offset(base, channel, access.channel));
+                    .map(|(access, base)| first(base, &access));
                 body(
                     f,
                     Group {
@@ -232,6 +264,7 @@ impl ListConv {
                         x,
                         y,
                         residual,
+                        channels,
                         rows,
                         vectors,
                     },
@@ -379,8 +412,9 @@ impl ListConv {
     ) -> Vec<Value> {
         let mut tile = Vec::with_capacity(group.rows * group.vectors.len());
         for row in 0..group.rows {
+            let (base, first) = group.row(f, base, access, row);
             for v in group.vectors {
-                let offset = row * access.channel + access.pixel(v.first);
+                let offset = first + access.pixel(v.first);
                 tile.push(f.load_lanes(v.lanes, base, offset));
             }
         }
@@ -388,10 +422,11 @@ impl ListConv {
     }
 
     fn store(&self, f: &mut FunctionBuilder, group: Group<'_>, results: &[Value]) {
-        for (at, &result) in results.iter().enumerate() {
-            let (row, v) = (at / group.vectors.len(), at % group.vectors.len());
-            let offset = row * self.y.channel + self.y.pixel(group.vectors[v].first);
-            f.store_lanes(result, group.y, offset);
+        for (row, results) in results.chunks(group.vectors.len()).enumerate() {
+            let (base, first) = group.row(f, group.y, &self.y, row);
+            for (vector, &result) in group.vectors.iter().zip(results) {
+                f.store_lanes(result, base, first + self.y.pixel(vector.first));
+            }
         }
     }
 }
