@@ -2,6 +2,7 @@
 //! level of supernets made of them, where ONNX Runtime runs the masked weights as a plain model.
 
 use ::condensec::frontend::onnx::proto::{ModelProto, TensorProto, decode_model, encode_model};
+use ::condensec::npz::NpzArray;
 use harness::python::Python;
 use harness::random_graph::Random;
 use harness::{assets, condensec, npz, skip};
@@ -139,22 +140,26 @@ fn masked(model: &ModelProto, blocks: Blocks, n_levels: u8) -> ModelProto {
 }
 
 fn check_supernet(name: &str, blocks: Blocks) {
+    check_levels(name, |model, _| masked(model, blocks, 4));
+}
+
+/// Every level of what `make` makes of a trained model, against ONNX Runtime on that level's weights.
+fn check_levels(name: &str, make: impl Fn(&ModelProto, &Path) -> ModelProto) {
     let Some(dir) = assets::models_dir() else {
         return skip::report(&format!("onnxruntime supernet of {name} (no assets)"));
     };
     let Some(python) = Python::find("import onnx, onnxruntime") else {
         return skip::report(&format!("onnxruntime supernet of {name} (no ONNX Runtime)"));
     };
-    let n_levels = 4;
     let bytes = std::fs::read(dir.join(format!("{name}.onnx"))).expect("readable");
-    let supernet = masked(
-        &decode_model(&bytes).expect("an ONNX file"),
-        blocks,
-        n_levels,
-    );
     let work = tempfile::tempdir().expect("a temporary folder");
+    let supernet = make(&decode_model(&bytes).expect("an ONNX file"), work.path());
     let path = work.path().join("supernet.onnx");
     std::fs::write(&path, encode_model(&supernet)).expect("writable");
+    let n_levels: u32 = supernet
+        .metadata("condense.levels")
+        .and_then(|levels| levels.parse().ok())
+        .expect("a supernet");
     let graph = supernet.graph.as_ref().expect("a graph");
     let input = graph.input[0].name();
     let reference = dir.join(format!("{name}.ref.npz"));
@@ -167,7 +172,7 @@ fn check_supernet(name: &str, blocks: Blocks) {
         ["run".as_ref()].into_iter().chain(args).chain(prefix),
     );
     let output = graph.output[0].name();
-    for level in 0..u32::from(n_levels) {
+    for level in 0..n_levels {
         let outputs = work.path().join("ours.npz");
         run(&path, Some(level), &inputs, &outputs);
         let expected = npz::read_f32(&work.path().join(format!("out_L{level}.npz")), output);
@@ -175,6 +180,46 @@ fn check_supernet(name: &str, blocks: Blocks) {
         println!("{name} L{level}: {error:.1e}");
         assert!(error <= TOLERANCE, "{name} L{level}: {error:e}");
     }
+}
+
+/// `condensec nest` on a few random images: the levels are bad ones, but the same everywhere.
+fn nested(model: &ModelProto, work: &Path, options: &[&str]) -> ModelProto {
+    let model_path = work.join("model.onnx");
+    std::fs::write(&model_path, encode_model(model)).expect("writable");
+    let shape = [24, 3, 32, 32];
+    let mut random = Random(11);
+    let images = random.values(shape.iter().product());
+    let calibration = work.join("train.npz");
+    npz::write(&calibration, &[NpzArray::f32("x", &shape, images)]);
+    let output = work.join("nested.onnx");
+    let mut args: Vec<&std::ffi::OsStr> = vec!["nest".as_ref(), model_path.as_ref()];
+    args.extend(["--calibrate".as_ref(), calibration.as_os_str()]);
+    args.extend(["-o".as_ref(), output.as_os_str()]);
+    args.extend(
+        options
+            .iter()
+            .map(|option| option.as_ref() as &std::ffi::OsStr),
+    );
+    let result = condensec::run(&args);
+    let stderr = String::from_utf8_lossy(&result.stderr);
+    assert!(result.status.success(), "{stderr}");
+    decode_model(&std::fs::read(&output).expect("readable")).expect("an ONNX file")
+}
+
+#[test]
+fn nested_resnet20_equals_its_levels() {
+    let options = ["--sparsity", "0.8,0.5,0"];
+    check_levels("resnet20_cifar10", |model, work| {
+        nested(model, work, &options)
+    });
+}
+
+#[test]
+fn nested_resnet20_without_grouping_equals_its_levels() {
+    let options = ["--sparsity", "0.7,0", "--no-grouping", "--exact-top"];
+    check_levels("resnet20_cifar10", |model, work| {
+        nested(model, work, &options)
+    });
 }
 
 #[test]
