@@ -99,7 +99,6 @@ fn native_features() -> Option<Vec<&'static str>> {
 pub(super) fn detected_features() -> Vec<&'static str> {
     use std::arch::is_aarch64_feature_detected as detected;
     let features = [
-        (detected!("crc")),
         ("dotprod", detected!("dotprod")),
         ("fullfp16", detected!("fp16")),
         ("lse", detected!("lse")),
