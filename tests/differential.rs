@@ -15,16 +15,16 @@ use proptest::prelude::*;
 /// Sums of a few hundred products in another order, of numbers near 1.
 const TOLERANCE: f32 = 2e-4;
 
-fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
-    TargetInfo {
-        lanes,
-        vector_registers,
-        has_fma: true,
-        pointer_bytes: 8,
+/// What LLVM and Cranelift make kernels for on a machine, with small caches, so that small networks have
+/// several blocks, parts and prefetches. The kernel interpreter's pointers have 8 bytes.
+fn infos(target: &str, cpu: &str) -> [TargetInfo; 2] {
+    let target = targets::resolve(target, Some(cpu), &[] as &[&str]).expect("it is in TARGETS");
+    [target.wide_info(), target.info()].map(|info| TargetInfo {
         l1_bytes: 1024,
-        // Small caches, so that small networks have several blocks, parts and prefetches.
         l2_bytes: 1024,
-    }
+        pointer_bytes: 8,
+        ..info
+    })
 }
 
 fn evaluate(graph: &Graph, network: &Network, level: u32) -> Vec<Array> {
@@ -44,7 +44,15 @@ fn assert_close(what: &str, expected: &[Array], found: &[Vec<f32>]) {
     }
 }
 
-fn check_kernels(network: &Network, target: &TargetInfo) {
+fn check_kernels(network: &Network, target: &str, cpu: &str) {
+    let [wide, narrow] = infos(target, cpu);
+    check_kernels_for(network, &wide);
+    if narrow.lanes < wide.lanes {
+        check_kernels_for(network, &narrow);
+    }
+}
+
+fn check_kernels_for(network: &Network, target: &TargetInfo) {
     let Some(graph) = network.build() else { return };
     let mut optimized = graph.clone();
     for pass in PIPELINE {
@@ -101,33 +109,40 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// 4 lanes, 16 registers: x86-64.
     #[test]
     fn kernels_of_x86_equal_the_interpreter(network in network()) {
-        check_kernels(&network, &target(4, 16));
+        check_kernels(&network, "x86_64", "x86-64-v2");
     }
 
-    /// 8 lanes, 16 registers: AVX2.
     #[test]
     fn kernels_of_avx2_equal_the_interpreter(network in network()) {
-        check_kernels(&network, &target(8, 16));
+        check_kernels(&network, "x86_64", "x86-64-v3");
     }
 
-    /// 16 lanes, 32 registers: AVX-512.
     #[test]
     fn kernels_of_avx512_equal_the_interpreter(network in network()) {
-        check_kernels(&network, &target(16, 32));
+        check_kernels(&network, "x86_64", "x86-64-v4");
     }
 
-    /// 4 lanes, 32 registers: AArch64.
     #[test]
     fn kernels_of_aarch64_equal_the_interpreter(network in network()) {
-        check_kernels(&network, &target(4, 32));
+        check_kernels(&network, "aarch64", "generic");
     }
 
-    /// Scalar code: RISC-V without vectors.
+    /// Groups of four registers.
+    #[test]
+    fn kernels_of_risc_v_vectors_equal_the_interpreter(network in network()) {
+        check_kernels(&network, "riscv64", "rv64gcv");
+    }
+
     #[test]
     fn scalar_kernels_equal_the_interpreter(network in network()) {
-        check_kernels(&network, &target(1, 32));
+        check_kernels(&network, "riscv64", "rv64gc");
+    }
+
+    /// Strips whose width is no power of two.
+    #[test]
+    fn kernels_of_cortex_m7_equal_the_interpreter(network in network()) {
+        check_kernels(&network, "thumbv7em", "cortex-m7");
     }
 }

@@ -176,12 +176,8 @@ fn verify(input: &str) -> Outcome {
 /// 128-bit vectors and 16 registers, if the file does not say anything else.
 fn target_info(lanes: usize, vector_registers: usize) -> TargetInfo {
     TargetInfo {
-        lanes,
-        vector_registers,
-        has_fma: true,
-        pointer_bytes: 8,
-        l1_bytes: 32 << 10,
         l2_bytes: 256 << 10,
+        ..TargetInfo::typical(lanes, vector_registers)
     }
 }
 

@@ -65,7 +65,7 @@ const LISTS: [(usize, &str); 7] = [
 ];
 
 /// Pixels of a map whose tiles are all full, on every machine, and what may be left over behind them.
-const WHOLE: usize = 384;
+const WHOLE: usize = 960;
 const TAILS: [usize; 5] = [0, 4, 12, 20, 56];
 
 /// A layer whose lists have `rows` rows, on a map of `n_pixels`. The second of its two levels keeps
@@ -250,7 +250,8 @@ impl Layer {
             .map(|body| (n_multiply_adds(compiler, &body), body))
             .filter(|(n, _)| *n > 0)
             .collect();
-        loops.sort_by_key(|(n, _)| *n);
+        // Of loops with as many multiply-adds, the one with more statements has more instructions.
+        loops.sort_by_key(|(n, body)| (*n, body.len()));
         let is_right = |(kernel, (n, _)): (&Loop, &(usize, Vec<&str>))| match self.has_idle_lanes {
             true => (3 * kernel.n_multiply_adds..=4 * kernel.n_multiply_adds).contains(&(4 * n)),
             false => kernel.n_multiply_adds == *n,

@@ -13,14 +13,7 @@ use std::fmt::Write;
 pub(crate) type Run = fn(&mut Graph, &TargetInfo) -> bool;
 
 /// 128-bit vectors, 16 registers.
-pub(crate) const TARGET: TargetInfo = TargetInfo {
-    lanes: 4,
-    vector_registers: 16,
-    has_fma: true,
-    pointer_bytes: 8,
-    l1_bytes: 32 << 10,
-    l2_bytes: 256 << 10,
-};
+pub(crate) const TARGET: TargetInfo = TargetInfo::typical(4, 16);
 
 /// `n` numbers from `low` to `low + 2`, always the same ones, none of them zero.
 pub(crate) fn values(n: usize, low: f32) -> Vec<f32> {

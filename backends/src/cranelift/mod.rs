@@ -31,7 +31,7 @@ mod tidy;
 use crate::image::named_data;
 use crate::libm_calls::libm_calls;
 use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
-use condensec_ir::target_info::TargetInfo;
+use condensec_ir::target_info::{TargetInfo, tiles};
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
@@ -68,6 +68,7 @@ impl Backend for Cranelift {
         match target.lexicon().architecture {
             Architecture::X86_64 => TargetInfo {
                 vector_registers: 14,
+                tiles: tiles([2, 4, 12]),
                 ..info
             },
             _ => info,

@@ -1,6 +1,6 @@
 //! LLVM IR to an object file and to assembly, by LLVM's target machine.
 
-use super::{error, tuning};
+use super::error;
 use crate::{BackendError, Target};
 use inkwell::OptimizationLevel;
 use inkwell::module::Module;
@@ -29,8 +29,8 @@ pub(super) fn target_machine(
         false => RelocMode::PIC,
     };
     let mut options = TargetMachineOptions::new()
-        .set_cpu(tuning::cpu(target))
-        .set_features(&tuning::features(target))
+        .set_cpu(target.llvm_cpu())
+        .set_features(&target.llvm_features())
         .set_level(match optimization {
             0 => OptimizationLevel::None,
             1 => OptimizationLevel::Less,

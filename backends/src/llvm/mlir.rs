@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use super::function::{self, HIDDEN, Setting};
-use super::{NAME, error, tuning};
+use super::{NAME, error};
 use crate::libm_calls::libm_calls;
 use crate::{BackendError, CodeUnit, Target};
 use condensec_ir::kernel::Type;
@@ -62,8 +62,8 @@ impl Session {
             context,
             unit,
             pointer_bytes,
-            has_fma: tuning::target_info(target).has_fma,
-            packed_lengths: tuning::packed_lengths(target),
+            has_fma: target.wide_vectors().has_fma,
+            packed_lengths: target.wide_vectors().packed_weights,
             // RISC-V calling convention, "Integer Calling Convention".
             extends_i32: is_riscv64,
             rounds_when_converting: is_riscv64,

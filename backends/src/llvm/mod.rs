@@ -6,7 +6,7 @@
 //!           ──machine.rs────────────> optimised, object file, assembly
 //!           ──code.rs───────────────> sizes and open symbols, read back
 //! ```
-//! `tuning.rs` says what differs between machines.
+//! What differs between machines is data of the target.
 //!
 //! A kernel's order of operations is its builder's contract (which operands are held in registers
 //! and which stream), and LLVM keeps it: with the smaller of rows and vectors held, a tile of
@@ -19,7 +19,6 @@ mod expr;
 mod function;
 mod machine;
 mod mlir;
-mod tuning;
 
 use crate::{Backend, BackendError, CodeUnit, CompiledCode, LibraryOptions, Target, Texts};
 use condensec_ir::target_info::TargetInfo;
@@ -40,7 +39,7 @@ impl Backend for Llvm {
     }
 
     fn target_info(&self, target: &Target) -> TargetInfo {
-        tuning::target_info(target)
+        target.wide_info()
     }
 
     fn compile(

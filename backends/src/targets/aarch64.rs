@@ -3,8 +3,9 @@
 //! that x86 needs. No feature beyond the base changes a kernel of f32; the ones here tell which
 //! machines the instructions of a CPU run on.
 
-use super::spec::{command, feature};
+use super::spec::{command, feature, no_tuning};
 use super::{Cpu, Feature, Target, TargetSpec, Tier, Vectors};
+use condensec_ir::target_info::{Throughput, tiles};
 
 /// See the module.
 pub const SPEC: TargetSpec = TargetSpec {
@@ -22,8 +23,24 @@ pub const SPEC: TargetSpec = TargetSpec {
     c_compiler: "aarch64-linux-gnu-gcc",
     c_compiler_from: "the Debian package gcc-aarch64-linux-gnu",
     c_options: |_| Vec::new(),
-    vectors: |_| VECTORS,
+    vectors,
+    llvm_tuning: no_tuning,
     native_features,
+};
+
+/// Three instructions, one of them on vectors.
+const NARROW: Throughput = Throughput {
+    multiply_adds: 1.0,
+    loads: 1.0,
+    instructions: 3.0,
+    is_in_order: false,
+};
+/// From the Cortex-A76 on: four instructions, two of them on vectors.
+pub(super) const WIDE: Throughput = Throughput {
+    multiply_adds: 2.0,
+    loads: 2.0,
+    instructions: 4.0,
+    is_in_order: false,
 };
 
 /// CPUs of all 64-bit Arm targets.
@@ -34,6 +51,7 @@ pub(super) const CPUS: &[Cpu] = &[
         features: &[],
         l1_bytes: 32 << 10,
         l2_bytes: 512 << 10,
+        throughput: NARROW,
     },
     // In order. Four cores share 512 kB on most boards.
     Cpu {
@@ -42,6 +60,13 @@ pub(super) const CPUS: &[Cpu] = &[
         features: &[],
         l1_bytes: 32 << 10,
         l2_bytes: 512 << 10,
+        // A load fetches half a vector.
+        throughput: Throughput {
+            multiply_adds: 1.0,
+            loads: 0.5,
+            instructions: 2.0,
+            is_in_order: true,
+        },
     },
     Cpu {
         name: "cortex-a72",
@@ -49,6 +74,7 @@ pub(super) const CPUS: &[Cpu] = &[
         features: &[],
         l1_bytes: 32 << 10,
         l2_bytes: 1 << 20,
+        throughput: NARROW,
     },
     Cpu {
         name: "cortex-a76",
@@ -56,6 +82,7 @@ pub(super) const CPUS: &[Cpu] = &[
         features: &["dotprod", "fullfp16", "lse", "rcpc", "rdm"],
         l1_bytes: 64 << 10,
         l2_bytes: 512 << 10,
+        throughput: WIDE,
     },
 ];
 
@@ -68,12 +95,18 @@ pub(super) const FEATURES: &[Feature] = &[
     feature("rdm"),
 ];
 
-/// Vectors of all 64-bit Arm targets.
-pub(super) const VECTORS: Vectors = Vectors {
-    lanes: 4,
-    registers: 32,
-    has_fma: true,
-};
+/// Vectors of all 64-bit Arm targets. An entry of the tile 4x6 takes 32 instructions, of which 24
+/// multiply by a lane and 3 load two vectors each; it leaves one register.
+pub(super) fn vectors(_: &Target, _: usize) -> Vectors {
+    Vectors {
+        lanes: 4,
+        registers: 32,
+        group: 1,
+        has_fma: true,
+        packed_weights: &[4],
+        tiles: tiles([6, 12, 12]),
+    }
+}
 
 /// The very CPU where the emulator knows it, so that an instruction that it lacks is found.
 pub(super) fn emulator(target: &Target) -> Option<Vec<String>> {

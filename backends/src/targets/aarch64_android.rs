@@ -3,7 +3,8 @@
 //! differs is the triple. The C compiler is the one of the NDK, for API level 21, the first with
 //! 64-bit processes.
 
-use super::aarch64::{self, CPUS, FEATURES, VECTORS};
+use super::aarch64::{self, CPUS, FEATURES};
+use super::spec::no_tuning;
 use super::{TargetSpec, Tier};
 
 /// See the module.
@@ -22,7 +23,8 @@ pub const SPEC: TargetSpec = TargetSpec {
     c_compiler: "aarch64-linux-android21-clang",
     c_compiler_from: "the Android NDK",
     c_options: |_| Vec::new(),
-    vectors: |_| VECTORS,
+    vectors: aarch64::vectors,
+    llvm_tuning: no_tuning,
     native_features: || {
         cfg!(all(target_arch = "aarch64", target_os = "android")).then(aarch64::detected_features)
     },

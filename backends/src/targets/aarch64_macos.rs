@@ -3,8 +3,10 @@
 //! keeps register x18 and packs stack arguments; ours are all in registers. C symbols have an
 //! underscore in front.
 
-use super::aarch64::{self, FEATURES, VECTORS};
+use super::aarch64::{self, FEATURES, WIDE};
+use super::spec::no_tuning;
 use super::{Cpu, TargetSpec, Tier};
+use condensec_ir::target_info::Throughput;
 
 /// See the module.
 pub const SPEC: TargetSpec = TargetSpec {
@@ -19,6 +21,11 @@ pub const SPEC: TargetSpec = TargetSpec {
         l1_bytes: 128 << 10,
         // 12 MB for four performance cores.
         l2_bytes: 3 << 20,
+        throughput: Throughput {
+            multiply_adds: 4.0,
+            instructions: 8.0,
+            ..WIDE
+        },
     }],
     least_cpu: "apple-m1",
     features: FEATURES,
@@ -29,7 +36,8 @@ pub const SPEC: TargetSpec = TargetSpec {
     c_compiler: "oa64-clang",
     c_compiler_from: "osxcross",
     c_options: |_| Vec::new(),
-    vectors: |_| VECTORS,
+    vectors: aarch64::vectors,
+    llvm_tuning: no_tuning,
     native_features: || {
         cfg!(all(target_arch = "aarch64", target_os = "macos")).then(aarch64::detected_features)
     },

@@ -1,6 +1,7 @@
 //! A target as data: what its file in this folder says of it.
 
 use super::Target;
+use condensec_ir::target_info::{Throughput, Tiles};
 
 /// How far a target can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +24,7 @@ pub struct Feature {
 }
 
 /// A named CPU, or CPU level, of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cpu {
     /// Name for `--cpu`.
     pub name: &'static str,
@@ -36,6 +37,8 @@ pub struct Cpu {
     pub l1_bytes: usize,
     /// Last cache that the core has to itself, or its share of the one behind that.
     pub l2_bytes: usize,
+    /// What a core does per cycle.
+    pub throughput: Throughput,
 }
 
 /// The arithmetic that decides the shape of kernels.
@@ -43,10 +46,17 @@ pub struct Cpu {
 pub struct Vectors {
     /// f32 lanes of the widest vectors that the features guarantee; 1 for scalar code.
     pub lanes: usize,
-    /// Registers of that width.
+    /// Vectors of that width that the registers hold beside what instructions need for themselves.
     pub registers: usize,
-    /// Whether a multiply-add is fused.
+    /// Registers of the machine that one of them takes: more than one where instructions work on groups.
+    pub group: usize,
+    /// Whether a multiply-add of kernels is fused.
     pub has_fma: bool,
+    /// Numbers of neighbouring weights that one load should fetch, the most first: where a multiply-add
+    /// takes its factor from a lane of a vector.
+    pub packed_weights: &'static [usize],
+    /// Register tiles of the list kernels.
+    pub tiles: Tiles,
 }
 
 /// A target as data; one constant per file of this folder.
@@ -80,8 +90,11 @@ pub struct TargetSpec {
     pub c_compiler_from: &'static str,
     /// Options that make that compiler's code fit the CPU and the calling convention.
     pub c_options: fn(&Target) -> Vec<String>,
-    /// Vectors and multiply-add, from its features.
-    pub vectors: fn(&Target) -> Vectors,
+    /// Vectors, multiply-add and tiles, from its features and the most lanes that are wanted.
+    pub vectors: fn(&Target, usize) -> Vectors,
+    /// Features of LLVM, with their signs, that change how it orders instructions and not which ones
+    /// there are.
+    pub llvm_tuning: fn(&Target) -> &'static [&'static str],
     /// Features of the machine that this process runs on, if it is such a target.
     pub native_features: fn() -> Option<Vec<&'static str>>,
 }
@@ -89,6 +102,11 @@ pub struct TargetSpec {
 /// A feature that needs no other one.
 pub(super) const fn feature(name: &'static str) -> Feature {
     Feature { name, needs: &[] }
+}
+
+/// For targets that LLVM orders well as it is.
+pub(super) fn no_tuning(_: &Target) -> &'static [&'static str] {
+    &[]
 }
 
 /// For targets that this process can never run on.

@@ -14,6 +14,11 @@ pub struct Target {
     features: BTreeSet<&'static str>,
 }
 
+/// Lanes of vectors that every back end has, where the machine has vectors.
+const COMMON_LANES: usize = 4;
+/// Lanes of the longest vectors that kernels are written with.
+const MOST_LANES: usize = 16;
+
 /// Name of the CPU that stands for this machine's.
 pub(super) const NATIVE: &str = "native";
 
@@ -82,7 +87,11 @@ impl Target {
             let sign = if self.has(feature.name) { '+' } else { '-' };
             format!("{sign}{}", feature.name)
         });
-        base.chain(switched).collect::<Vec<_>>().join(",")
+        let tuning = (self.spec.llvm_tuning)(self).iter().map(|f| f.to_string());
+        base.chain(switched)
+            .chain(tuning)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Whether its code runs on the machine of this process.
@@ -130,33 +139,36 @@ impl Target {
         }
     }
 
-    /// The widest vectors that its features guarantee.
+    /// Its vectors of at most 128 bits, which every back end has.
     pub fn vectors(&self) -> Vectors {
-        (self.spec.vectors)(self)
+        (self.spec.vectors)(self, COMMON_LANES)
     }
 
-    /// What passes may know of it, with vectors of at most 128 bits, which every back end has. One
-    /// with wider vectors takes [`Target::wide_info`] for its [`crate::Backend::target_info`].
+    /// The widest vectors that its features guarantee, or that kernels are written with.
+    pub fn wide_vectors(&self) -> Vectors {
+        (self.spec.vectors)(self, MOST_LANES)
+    }
+
+    /// What passes may know of it, with [`Target::vectors`]. A back end with wider ones takes
+    /// [`Target::wide_info`] for its [`crate::Backend::target_info`].
     pub fn info(&self) -> TargetInfo {
-        let info = self.wide_info();
-        TargetInfo {
-            lanes: info.lanes.min(4),
-            ..info
-        }
+        self.info_with(self.vectors())
     }
 
-    /// What passes may know of it, with its widest vectors.
+    /// What passes may know of it, with [`Target::wide_vectors`].
     pub fn wide_info(&self) -> TargetInfo {
-        let Vectors {
-            lanes,
-            registers,
-            has_fma,
-        } = self.vectors();
+        self.info_with(self.wide_vectors())
+    }
+
+    fn info_with(&self, vectors: Vectors) -> TargetInfo {
         let cpu = self.cpu.unwrap_or(&self.spec.cpus[0]);
         TargetInfo {
-            lanes,
-            vector_registers: registers,
-            has_fma,
+            lanes: vectors.lanes,
+            vector_registers: vectors.registers,
+            registers_per_vector: vectors.group,
+            has_fma: vectors.has_fma,
+            tiles: vectors.tiles,
+            throughput: cpu.throughput,
             pointer_bytes: self.pointer_bytes(),
             l1_bytes: cpu.l1_bytes,
             l2_bytes: cpu.l2_bytes,

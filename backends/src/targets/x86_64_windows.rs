@@ -3,7 +3,7 @@
 //! registers and the callee keeps xmm6 to xmm15. Both follow from the triple. Objects link with
 //! Microsoft's tools and with MinGW's; kernels throw nothing, so there are no unwind tables.
 
-use super::spec::command;
+use super::spec::{command, no_tuning};
 use super::x86_64::{self, CPUS, FEATURES};
 use super::{Target, TargetSpec, Tier};
 
@@ -24,6 +24,7 @@ pub const SPEC: TargetSpec = TargetSpec {
     c_compiler_from: "the Debian package gcc-mingw-w64-x86-64",
     c_options: |_| Vec::new(),
     vectors: x86_64::vectors,
+    llvm_tuning: no_tuning,
     native_features: || cfg!(all(target_arch = "x86_64", windows)).then(x86_64::detected_features),
 };
 

@@ -1,10 +1,11 @@
-//! The cost model of the list kernels: cycles of one run on one core with two multiply-adds and two
-//! loads per cycle.
+//! The cost model of the list kernels: cycles of one run on one core of the target.
 //!
 //! A list costs its stores and its epilogue whatever its length, plus a constant per entry; measured
 //! on Zen 3 for a tile of 4 rows x 3 vectors: 15 + 6.1 cycles per entry. To that comes the time in which
 //! the core waits for weights that lie beyond its last private cache.
 
+use super::list_gemv;
+use super::schedule::EntryOrder;
 use super::tiles::ListTile;
 use condensec_ir::target_info::TargetInfo;
 
@@ -17,6 +18,38 @@ const BYTES_PER_CYCLE: f64 = 8.0;
 const BYTES_PER_CYCLE_OF_L2: f64 = 26.0;
 /// Prefetch instructions of a list, in cycles.
 const CYCLES_PER_LOOK_AHEAD: f64 = 2.0;
+
+/// Instructions of a list's entry that neither load nor multiply: two addresses, the loop.
+const OTHER_PER_ENTRY: f64 = 4.0;
+/// Instructions around the entries of a list: its bounds, addresses, the loop over groups.
+const OTHER_PER_LIST: f64 = 15.0;
+/// Instructions per sum of a list: its start, two of epilogue, the store.
+const OTHER_PER_SUM: f64 = 4.0;
+
+/// Instructions of a straight piece of code.
+struct Work {
+    /// Multiply-adds of vectors.
+    multiply_adds: f64,
+    vector_loads: f64,
+    scalar_loads: f64,
+    others: f64,
+}
+
+impl Work {
+    fn cycles(&self, target: &TargetInfo) -> f64 {
+        let core = &target.throughput;
+        let registers = target.registers_per_vector as f64;
+        let multiplying = self.multiply_adds * registers / core.multiply_adds;
+        let loading = (self.vector_loads * registers + self.scalar_loads) / core.loads;
+        let around = self.vector_loads + self.scalar_loads + self.others;
+        match core.is_in_order {
+            true => multiplying + loading.max(around / core.instructions),
+            false => multiplying
+                .max(loading)
+                .max((self.multiply_adds + around) / core.instructions),
+        }
+    }
+}
 
 /// How the weights of a layer, and its input, pass through the caches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,28 +115,55 @@ pub(super) struct ListCost {
 
 impl ListCost {
     /// A convolution of `n_tasks` tiles, each over `n_lists` lists.
-    pub fn conv(tile: ListTile, n_tasks: usize, n_lists: usize) -> Self {
-        let accumulators = (tile.rows * tile.vectors) as f64;
-        // Loads: the activations, the weights, the index.
-        let loads = (tile.vectors + tile.rows + 1) as f64;
+    pub fn conv(
+        target: &TargetInfo,
+        order: EntryOrder,
+        tile: ListTile,
+        n_tasks: usize,
+        n_lists: usize,
+    ) -> Self {
+        let core = &target.throughput;
+        let sums = (tile.rows * tile.vectors) as f64;
+        let n_places = match order {
+            EntryOrder::Stored => 0,
+            EntryOrder::ByColumn => tile.rows,
+        };
+        let entry = Work {
+            multiply_adds: sums,
+            vector_loads: tile.vectors as f64,
+            // The weights and the index, and by columns where each weight is.
+            scalar_loads: (tile.rows + 1 + n_places) as f64,
+            others: OTHER_PER_ENTRY + n_places as f64,
+        };
+        // Nobody stores more than one register per cycle.
+        let storing = sums * target.registers_per_vector as f64 / core.loads.min(1.0) + 3.0;
+        let others = sums * OTHER_PER_SUM + OTHER_PER_LIST;
         Self {
             runs: n_tasks as f64,
             n_lists: n_lists as f64,
-            per_list: accumulators + 3.0,
-            per_entry: (accumulators / 2.0).max(loads / 2.0) + 0.1,
+            per_list: storing.max(others / core.instructions),
+            per_entry: entry.cycles(target) + 0.1,
         }
     }
 
     /// A fully connected layer of `n_images` vectors and `n_groups` groups of `rows` rows.
-    pub fn gemv(n_images: usize, rows: usize, lanes: usize, n_groups: usize) -> Self {
+    pub fn gemv(target: &TargetInfo, n_images: usize, rows: usize, n_groups: usize) -> Self {
+        let lanes = target.lanes;
         let width = if rows.is_multiple_of(lanes) { lanes } else { 1 };
         let vectors = (rows / width) as f64;
+        let entry = Work {
+            multiply_adds: vectors,
+            vector_loads: vectors,
+            // The index and the activation.
+            scalar_loads: 2.0,
+            others: 2.0,
+        };
+        let others = list_gemv::UNROLL as f64 * OTHER_PER_SUM * vectors + OTHER_PER_LIST;
         Self {
             runs: n_images as f64,
             n_lists: n_groups as f64,
-            per_list: 20.0,
-            // Loads: the index, the activation, the weights.
-            per_entry: (2.0 + vectors) / 2.0,
+            per_list: (others / target.throughput.instructions).max(20.0),
+            per_entry: entry.cycles(target),
         }
     }
 
@@ -120,9 +180,21 @@ impl ListCost {
 
 /// A depthwise convolution without lists: every task computes `n_vectors` vectors of `n_multiply_adds`
 /// each.
-pub(super) fn depthwise_cycles(n_tasks: usize, n_vectors: usize, n_multiply_adds: usize) -> u64 {
-    // Bound by loads, one per multiply-add, many of which cross a cache line; then the store and
-    // the epilogue.
-    let per_vector = 0.75 * n_multiply_adds as f64 + 2.0;
+pub(super) fn depthwise_cycles(
+    target: &TargetInfo,
+    n_tasks: usize,
+    n_vectors: usize,
+    n_multiply_adds: usize,
+) -> u64 {
+    let n_multiply_adds = n_multiply_adds as f64;
+    let work = Work {
+        multiply_adds: n_multiply_adds,
+        // One per multiply-add, many of which cross a cache line.
+        vector_loads: 1.5 * n_multiply_adds,
+        scalar_loads: 0.0,
+        others: 0.0,
+    };
+    // Then the store and the epilogue.
+    let per_vector = work.cycles(target) + 2.0;
     (n_tasks as f64 * (n_vectors as f64 * per_vector + 20.0)) as u64
 }

@@ -50,7 +50,7 @@ pub(super) fn lower(
         m,
         activation: op.activation,
     };
-    let cost = ListCost::gemv(spec.n_images, rows, spec.lanes, lists.n_groups);
+    let cost = ListCost::gemv(lowering.target, spec.n_images, rows, lists.n_groups);
     let mut ranges = Vec::with_capacity(lists.lengths.len());
     let mut n_level_tasks = Vec::with_capacity(lists.lengths.len());
     for lengths in &lists.lengths {
@@ -86,9 +86,10 @@ pub(super) fn lower(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{check_graph, lowered, target};
+    use super::super::testing::{check_graph, lowered};
     use condensec_ir::ops::FullyConnected;
     use condensec_ir::sparsity::LevelMask;
+    use condensec_ir::target_info::TargetInfo;
     use condensec_ir::tensor::LevelRule;
     use condensec_ir::{Graph, Tensor};
 
@@ -110,7 +111,7 @@ mod tests {
         graph.add_output("y", y.unwrap());
         check_graph(&graph, &[]);
 
-        let program = lowered(&graph, &[], &target(4, 16));
+        let program = lowered(&graph, &[], &TargetInfo::typical(4, 16));
         let n_tasks: Vec<u32> = program.steps.iter().map(|s| s[0].n_tasks).collect();
         assert_eq!(n_tasks, [3, 11]);
         // Groups of four rows: the dense ones of L0 are 0..13.

@@ -20,7 +20,7 @@ use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
 use condensec_ir::ops::UnaryKind;
 
 /// Independent sums per group.
-const UNROLL: usize = 4;
+pub(super) const UNROLL: usize = 4;
 
 /// All that the kernel's code depends on.
 #[derive(Debug, Clone)]

@@ -178,9 +178,10 @@ fn gather(f: &mut FunctionBuilder, x: Value, [first, step]: [usize; 2], y: Value
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{check_graph, lowered, target};
+    use super::super::testing::{check_graph, lowered};
     use crate::{PIPELINE, Pass, choose_layouts};
     use condensec_ir::ops::Conv2d;
+    use condensec_ir::target_info::TargetInfo;
     use condensec_ir::tensor::{Tensor, TensorId};
     use condensec_ir::{Graph, NodeId};
 
@@ -263,7 +264,7 @@ mod tests {
         ] {
             let graph = conv_graph([2, 3, 53, 46], [3, 3], strides, pads);
             check_graph(&graph, PIPELINE);
-            let program = lowered(&graph, PIPELINE, &target(4, 16));
+            let program = lowered(&graph, PIPELINE, &TargetInfo::typical(4, 16));
             let n_tasks = program.steps[0][0].n_tasks;
             assert!((3..8).contains(&n_tasks), "{strides:?}: {n_tasks} tasks");
         }
@@ -273,7 +274,7 @@ mod tests {
     fn small_images_of_many_channels_share_a_task() {
         let graph = conv_graph([2, 70, 9, 7], [3, 3], [1, 1], [1; 4]);
         check_graph(&graph, PIPELINE);
-        let program = lowered(&graph, PIPELINE, &target(4, 16));
+        let program = lowered(&graph, PIPELINE, &TargetInfo::typical(4, 16));
         assert_eq!(program.steps[0][0].n_tasks, 3);
     }
 }

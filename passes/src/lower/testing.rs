@@ -12,18 +12,6 @@ use condensec_ir::{Graph, LevelId, NodeId};
 /// Largest relative error; sums are ordered differently.
 const TOLERANCE: f32 = 1e-5;
 
-/// A target with vectors of `lanes` and `vector_registers` of them.
-pub(crate) fn target(lanes: usize, vector_registers: usize) -> TargetInfo {
-    TargetInfo {
-        lanes,
-        vector_registers,
-        has_fma: true,
-        pointer_bytes: 8,
-        l1_bytes: 32 << 10,
-        l2_bytes: 512 << 10,
-    }
-}
-
 /// The kernel IR of `graph` after `passes`.
 pub(crate) fn lowered(graph: &Graph, passes: &[Pass], target: &TargetInfo) -> Program {
     let mut graph = graph.clone();
@@ -39,7 +27,7 @@ pub(crate) fn lowered(graph: &Graph, passes: &[Pass], target: &TargetInfo) -> Pr
 pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
     let targets = [(4, 16), (4, 32), (8, 16), (16, 32), (1, 32)];
     for (lanes, registers) in targets {
-        let target = target(lanes, registers);
+        let target = TargetInfo::typical(lanes, registers);
         let program = lowered(graph, passes, &target);
         let one_by_one = reverse_tasks(&program);
         for level in (0..graph.n_levels).map(LevelId) {

@@ -184,7 +184,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         Walk::Rows(rows) => rows.n_vectors(),
     };
     let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
-    let cycles = cost::depthwise_cycles(n_tasks, n_vectors, window.n_multiply_adds());
+    let cycles = cost::depthwise_cycles(target, n_tasks, n_vectors, window.n_multiply_adds());
     summary::add_dense_layer(lowering, id, conv.weight, cycles, &kernel);
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Depthwise convolutions behind an elementwise op, into planes and into strips, on vectors of every
 //! width, against the interpreter of the graph.
 
-use super::super::testing::{check_graph, target};
+use super::super::testing::check_graph;
 use super::*;
 use crate::{Pass, choose_layouts};
 use condensec_ir::Op;
 use condensec_ir::ops::Unary;
 use condensec_ir::sparsity::LevelMask;
+use condensec_ir::target_info::TargetInfo;
 use condensec_ir::tensor::Tensor;
 
 const CHOOSE_LAYOUTS: Pass = Pass {
@@ -184,7 +185,7 @@ fn strides_need_no_copy() {
         (conv.strides, conv.pads) = ([2, 2], [1; 4]);
     });
     let mut lowered = graph.clone();
-    choose_layouts::run(&mut lowered, &target(4, 16));
+    choose_layouts::run(&mut lowered, &TargetInfo::typical(4, 16));
     let n_relayouts = |graph: &Graph| {
         let order = graph.order();
         let is_relayout = |&&id: &&NodeId| matches!(graph.node(id).op, Op::Relayout(_));

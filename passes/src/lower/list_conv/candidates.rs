@@ -138,7 +138,8 @@ impl Candidates<'_> {
         let n_tiles = self.stored.n_pixels.div_ceil(tile.width());
         let n_lists = self.lists.n_groups * self.lists.n_blocks * self.lists.rows / tile.rows;
         let n_entries = self.lists.n_entries_at(level) * self.lists.rows / tile.rows;
-        let computing = ListCost::conv(tile, self.stored.n_images * n_tiles, n_lists);
+        let n_tasks = self.stored.n_images * n_tiles;
+        let computing = ListCost::conv(self.target, schedule.order, tile, n_tasks, n_lists);
         let traffic = WeightTraffic {
             kept_bytes: self.lists.n_entries_at(level) * self.entry_bytes(),
             stored_bytes: self.lists.n_entries() * self.entry_bytes(),
