@@ -84,7 +84,9 @@ pub(crate) fn rank(
         let rows = &rows[first..first + per];
         let blocks = (ranked.block_of.as_slice(), n_block_columns);
         let plain = grouping::consecutive(per, recipe.block.rows());
-        let groups = match recipe.groups_rows && recipe.block.rows() > 1 {
+        // Kernels of fully connected layers store whole vectors of rows that follow each other.
+        let may_regroup = recipe.groups_rows && layer.conv(graph).is_some();
+        let groups = match may_regroup && recipe.block.rows() > 1 {
             true => {
                 let saliencies: Vec<Vec<f32>> = rows
                     .par_iter()

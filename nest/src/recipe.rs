@@ -40,7 +40,8 @@ pub struct Recipe {
     pub block: BlockShape,
     /// Order of the blocks.
     pub ranking: Ranking,
-    /// Whether rows that want the same columns are put into one block, wherever they are.
+    /// Whether output channels of a convolution that want the same columns are put into one block, wherever
+    /// they are.
     pub groups_rows: bool,
     /// Whether the shared weights are fitted to all levels. The top level changes a little by this.
     pub repairs: bool,

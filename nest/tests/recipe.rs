@@ -8,7 +8,9 @@ use condensec_ir::ops::{Reshape, Unary, UnaryKind};
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::verify::verify_graph;
 use condensec_ir::{Graph, LevelId, NodeId, Op, Tensor, TensorId};
-use condensec_nest::{BlockShape, Calibration, NestError, Nested, Ranking, Recipe, nest};
+use condensec_nest::{
+    BlockShape, Calibration, NestError, Nested, NestedLayer, Ranking, Recipe, nest,
+};
 
 /// Numbers that are the same everywhere, about normally distributed.
 struct Random(u64);
@@ -80,7 +82,7 @@ impl Builder {
     }
 }
 
-/// stem - [conv bn relu conv bn + shortcut relu] - depthwise - grouped - mean - fully connected
+/// stem - [conv bn relu conv bn + shortcut relu] - depthwise - grouped - mean - two fully connected
 fn network() -> Graph {
     let mut b = Builder {
         graph: Graph::new("net", 1),
@@ -107,7 +109,10 @@ fn network() -> Graph {
     };
     y = b.add("mean", mean, &[y]);
     y = b.add("flat", Reshape { shape: vec![1, 24] }, &[y]);
-    let weight = b.tensor("fc.w".into(), &[10, 24], 0.2, 0.0);
+    let weight = b.tensor("hidden.w".into(), &[16, 24], 0.2, 0.0);
+    y = b.add("hidden", FullyConnected::new(weight), &[y]);
+    y = b.relu("relu4", y);
+    let weight = b.tensor("fc.w".into(), &[10, 16], 0.2, 0.0);
     let y = b.add("fc", FullyConnected::new(weight), &[y]);
     b.graph.add_output("y", y);
     b.graph
@@ -173,8 +178,8 @@ fn every_pruned_layer_has_the_density_asked_for() {
         .filter(|layer| layer.is_pruned)
         .map(|layer| nested.graph.node(layer.node).name.as_str())
         .collect();
-    assert_eq!(pruned, ["conv1", "conv2", "grouped"]);
-    for name in ["conv1.w", "conv2.w", "grouped.w"] {
+    assert_eq!(pruned, ["conv1", "conv2", "grouped", "hidden"]);
+    for name in ["conv1.w", "conv2.w", "grouped.w", "hidden.w"] {
         let weight = weight(&nested.graph, name);
         for (level, density) in [0.25, 0.5, 1.0].iter().enumerate() {
             let kept = weight.n_kept(LevelId(level as u32)) as f64 / weight.n_elems() as f64;
@@ -204,6 +209,16 @@ fn rows_of_a_block_agree() {
     for (at, value) in mask.values().iter().enumerate() {
         assert_eq!(*value, mask.values()[at / n / 4 * 4 * n + at % n]);
     }
+}
+
+#[test]
+fn only_channels_of_convolutions_change_places() {
+    let nested = run(&recipe());
+    let is_regrouped = |name: &str| {
+        let is_named = |layer: &&NestedLayer| nested.graph.node(layer.node).name == name;
+        nested.layers.iter().find(is_named).unwrap().is_regrouped
+    };
+    assert!(is_regrouped("conv1") && is_regrouped("grouped") && !is_regrouped("hidden"));
 }
 
 #[test]
