@@ -191,6 +191,20 @@ fn onnx_runtime_takes_the_model_zoo() {
     }
 }
 
+#[test]
+fn the_pytorch_recipe_passes_its_tests() {
+    let needed = "import matplotlib, onnx, onnxruntime, onnxscript, pytest, torch, tqdm";
+    let Some(python) = Python::find(needed) else {
+        return skip::report("the PyTorch recipe (no Python with torch)");
+    };
+    let condensec = condensec::executable();
+    let environment = [("CONDENSEC", condensec.as_os_str())];
+    let output = python.run_module("pytest", &examples().join("pytorch"), &environment);
+    let summary = output.lines().last().unwrap_or_default();
+    assert!(summary.contains(" passed"), "{output}");
+    assert!(!summary.contains("skipped"), "{output}");
+}
+
 fn check_zoo_report(network: Network, built: &ZooModel, report: &Value) {
     assert_eq!(report["problems"], serde_json::json!([]), "{network:?}");
     assert_eq!(report["macs"], built.macs, "{network:?}");
