@@ -285,7 +285,7 @@ fn block_channels(
 }
 
 /// `table` with room behind it for kernels that look ahead; they find empty lists there.
-fn with_lists_ahead<T: Copy + Default>(table: &[T]) -> Vec<T> {
+pub(super) fn with_lists_ahead<T: Copy + Default>(table: &[T]) -> Vec<T> {
     let mut table = table.to_vec();
     table.resize(table.len() + LISTS_AHEAD, T::default());
     table

@@ -1,6 +1,6 @@
 //! Fully connected layer: lists over the rows of the weight, then the matrix-vector kernel.
 
-use super::conv2d::{add_lengths, list_rows, pad_rows};
+use super::conv2d::{add_lengths, list_rows, pad_rows, with_lists_ahead};
 use super::cost::ListCost;
 use super::list_gemv::{ListGemv, ListGemvBuffers};
 use super::tasks::{balanced_ranges, n_tasks};
@@ -35,7 +35,7 @@ pub(super) fn lower(
     let indices: Vec<u16> = lists.columns.iter().map(|&c| c as u16).collect();
     let values = lowering.add_weights(&lists.values);
     let indices = lowering.add_indices(&indices);
-    let starts = lowering.add_u32_table(&lists.starts);
+    let starts = lowering.add_u32_table(&with_lists_ahead(&lists.starts));
     let lengths = add_lengths(lowering, &lists)?;
     let per_group = |values: &[f32]| pad_rows(values, 1, rows);
     let scale = op
@@ -87,6 +87,7 @@ pub(super) fn lower(
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check_graph, lowered};
+    use condensec_ir::kernel::print_function;
     use condensec_ir::ops::FullyConnected;
     use condensec_ir::sparsity::LevelMask;
     use condensec_ir::target_info::TargetInfo;
@@ -122,5 +123,18 @@ mod tests {
         };
         assert!(table(&[0, 5, 10, 51]));
         assert!(table(&[0, 5, 9, 14, 19, 23, 28, 32, 37, 42, 46, 51]));
+    }
+
+    #[test]
+    fn a_list_asks_for_the_next_one() {
+        let mut graph = Graph::new("g", 1);
+        let x = graph.add_input("x", &[1, 40]);
+        let weight = Tensor::shared("w", &[12, 40], crate::check::values(12 * 40, -1.0));
+        let layer = FullyConnected::new(graph.add_tensor(weight));
+        let y = graph.add_node("y", layer.into(), &[x], Default::default());
+        graph.add_output("y", y.unwrap());
+        let program = lowered(&graph, &[], &TargetInfo::typical(4, 16));
+        let code = print_function(&program.functions[0]);
+        assert_eq!(code.matches("prefetch").count(), 1, "{code}");
     }
 }

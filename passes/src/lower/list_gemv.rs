@@ -10,6 +10,9 @@
 //! ```
 //! A task is a range of groups; their edges depend on the level, as the lengths do (`tasks`).
 //!
+//! Every weight is used once, so the kernel is as fast as weights arrive: while it runs a list it asks
+//! the caches for the next one, whose kept prefix lies behind a gap at the sparse levels.
+//!
 //! Here the weights are the vector and the activation is broadcast: a fully connected layer has one
 //! "pixel", so there is nothing else to fill a vector with.
 
@@ -76,15 +79,18 @@ impl ListGemv {
             kernel.load(MemoryType::U32, at, 0)
         });
         kernel.for_each(first_group, end_group, 1, |f, group| {
-            let at = f.ptr_offset(buffers.starts, group, 4);
-            let first = f.load(MemoryType::U32, at, 0);
+            let starts_at = f.ptr_offset(buffers.starts, group, 4);
+            let first = f.load(MemoryType::U32, starts_at, 0);
             let at = f.ptr_offset(buffers.lengths, group, 2);
             let length = f.load(MemoryType::U16, at, 0);
             let values = f.ptr_offset(buffers.values, first, self.rows * 4);
             let indices = f.ptr_offset(buffers.indices, first, 2);
+            let next = f.load(MemoryType::U32, starts_at, 4);
+            let distance = f.sub(next, first);
+            let ahead = f.mul_const(distance, self.rows * 4);
             f.for_range(self.n_images, |f, image| {
                 let x = f.ptr_offset(buffers.x, image, self.k * 4);
-                let sums = self.emit_list(f, values, indices, length, x);
+                let sums = self.emit_list(f, values, indices, length, x, ahead);
                 let row = f.mul_const(image, self.m);
                 let within = f.mul_const(group, self.rows);
                 let at = f.add(row, within);
@@ -109,6 +115,7 @@ impl ListGemv {
         });
     }
 
+    /// The sums of one list; `ahead` is the distance in bytes to the values of the next one.
     fn emit_list(
         &self,
         f: &mut FunctionBuilder,
@@ -116,6 +123,7 @@ impl ListGemv {
         indices: Value,
         length: Value,
         x: Value,
+        ahead: Value,
     ) -> Vec<Value> {
         let width = self.width();
         let n_sums = self.rows / width;
@@ -139,6 +147,9 @@ impl ListGemv {
         let unrolled = f.int(condensec_ir::kernel::IntBinaryOp::And, length, mask);
         let initial = vec![zeros; n_sums * UNROLL];
         let sums = f.for_loop(begin, unrolled, UNROLL, &initial, |f, entry, sums| {
+            let at = f.ptr_offset(values, entry, self.rows * 4);
+            let next = f.ptr_add(at, ahead);
+            f.prefetch(next);
             (0..UNROLL)
                 .flat_map(|u| step(f, entry, u, &sums[u * n_sums..][..n_sums]))
                 .collect()
