@@ -13,6 +13,7 @@
 //! other programs use the cores, or the workers sleep, it does the work alone.
 
 mod c_interface;
+mod cpu;
 mod share;
 mod signal;
 #[cfg(test)]
@@ -152,6 +153,7 @@ impl ThreadPool {
             // SAFETY: the caller's.
             return unsafe { kernel(bases, arguments, 0, n_tasks) };
         }
+        shared.shares[0].note_cpu();
         shared.job.set(kernel, bases, arguments);
         shared.n_done.store(0, Ordering::Relaxed);
         shared.deal(n_dealt);
@@ -185,7 +187,23 @@ impl Shared {
             if is_closed() {
                 return;
             }
+            self.part_from_others(own);
             self.do_tasks(own);
+        }
+    }
+
+    /// Leaves the core if another thread of the pool is on it.
+    fn part_from_others(&self, own: usize) {
+        let Some(cpu) = self.shares[own].note_cpu() else {
+            return;
+        };
+        let others = || {
+            let others = self.shares.iter().enumerate().filter(|&(i, _)| i != own);
+            others.filter_map(|(_, share)| share.cpu())
+        };
+        if others().any(|other| other == cpu) {
+            cpu::leave(others());
+            self.shares[own].note_cpu();
         }
     }
 

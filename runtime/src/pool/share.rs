@@ -5,8 +5,9 @@
 //! word and change in one compare-and-swap. A claim is thus valid for whatever the word stands for
 //! at that moment, even if it was read during an earlier job.
 
+use super::cpu;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// A claim takes this part of what is left, so pieces are large at first, for few claims, and small
 /// in the end, for an even finish.
@@ -16,17 +17,37 @@ const PART: u32 = 4;
 /// lines, since x86 fetches them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Share(AtomicU64);
+pub(super) struct Share {
+    tasks: AtomicU64,
+    /// The core that the owner was last seen on, plus 1; 0 if none is known.
+    cpu: AtomicUsize,
+}
 
 impl Share {
     /// Deals `tasks`; everything written before is visible to whoever takes one of them.
     pub fn deal(&self, tasks: Range<u32>) {
-        self.0.store(pack(tasks), Ordering::Release);
+        self.tasks.store(pack(tasks), Ordering::Release);
     }
 
     /// Whether there is nothing to take.
     pub fn is_empty(&self) -> bool {
-        unpack(self.0.load(Ordering::Relaxed)).is_empty()
+        unpack(self.tasks.load(Ordering::Relaxed)).is_empty()
+    }
+
+    /// Notes the core that the owner, who calls this, is on, and returns it.
+    pub fn note_cpu(&self) -> Option<usize> {
+        let cpu = cpu::current();
+        let noted = cpu.map_or(0, |cpu| cpu + 1);
+        // A store would take the line from the threads that look for tasks.
+        if self.cpu.load(Ordering::Relaxed) != noted {
+            self.cpu.store(noted, Ordering::Relaxed);
+        }
+        cpu
+    }
+
+    /// The core noted last.
+    pub fn cpu(&self) -> Option<usize> {
+        self.cpu.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Takes the next tasks, for the owner.
@@ -44,7 +65,7 @@ impl Share {
         &self,
         split: impl Fn(Range<u32>, u32) -> (Range<u32>, Range<u32>),
     ) -> Option<Range<u32>> {
-        let mut word = self.0.load(Ordering::Relaxed);
+        let mut word = self.tasks.load(Ordering::Relaxed);
         loop {
             let left = unpack(word);
             if left.is_empty() {
@@ -52,7 +73,7 @@ impl Share {
             }
             let n = (left.end - left.start).div_ceil(PART);
             let (taken, rest) = split(left, n);
-            match self.0.compare_exchange_weak(
+            match self.tasks.compare_exchange_weak(
                 word,
                 pack(rest),
                 // Acquire: see `deal`, to which all exchanges since form one release sequence.

@@ -9,8 +9,9 @@ use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a thread spins: about the time that it takes to fall asleep and be woken again.
-const SPIN: Duration = Duration::from_micros(50);
+/// How long a thread spins: longer than most steps that the caller does alone, so that workers sleep between
+/// runs and not within one; each sleep is also a chance to be woken on the caller's core (see `cpu`).
+const SPIN: Duration = Duration::from_millis(1);
 
 /// Looks at the condition between two looks at the clock.
 const LOOKS: u32 = 32;
