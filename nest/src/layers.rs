@@ -30,23 +30,27 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// The layer at `node`, if its weight is constant, shared by all levels, and its own.
+    /// The layer at `node`, if its weight and bias are shared by all levels, and its own.
     fn at(graph: &Graph, node: NodeId, uses: &dyn Fn(TensorId) -> usize) -> Option<Self> {
-        let (weight, channel_groups, is_plain) = match &graph.node(node).op {
+        let (weight, bias, channel_groups, is_plain) = match &graph.node(node).op {
             Op::Conv2d(conv) => (
                 conv.weight,
+                conv.bias,
                 conv.groups,
                 conv.scale.is_none() && !conv.residual && conv.activation.is_none(),
             ),
             Op::FullyConnected(fc) => (
                 fc.weight,
+                fc.bias,
                 1,
                 fc.scale.is_none() && !fc.residual && fc.activation.is_none(),
             ),
             _ => return None,
         };
         let tensor = graph.tensor(weight);
-        if !is_plain || uses(weight) != 1 || !matches!(tensor.rule, LevelRule::Shared) {
+        // What other nodes read, too, cannot be changed for one of them.
+        let is_own = uses(weight) == 1 && bias.is_none_or(|bias| uses(bias) == 1);
+        if !is_plain || !is_own || !matches!(tensor.rule, LevelRule::Shared) {
             return None;
         }
         let end = match graph.sole_user(node) {

@@ -24,6 +24,7 @@ mod patches;
 mod ranking;
 mod recipe;
 mod repair;
+mod results;
 mod rewrite;
 mod states;
 mod statistics;

@@ -2,6 +2,7 @@
 
 use crate::layers::Layer;
 use crate::patches;
+use crate::results::ResultLayout;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use faer::linalg::matmul::matmul;
@@ -33,6 +34,7 @@ impl Moments {
     ) -> Self {
         let k = layer.columns;
         let r = targets.map_or(0, |_| layer.rows_per_group());
+        let layout = ResultLayout::new(graph, layer);
         let all = patches::n_positions(graph, layer);
         let per_sample = n_positions.min(all);
         let samples_per_chunk = (CHUNK / per_sample).max(1);
@@ -58,13 +60,12 @@ impl Moments {
                     .zip(&targets[first..first + chunk.len()])
                     .enumerate()
                     .for_each(|(at, (out, target))| {
-                        let view = product_view(graph, layer, target);
                         let rows = channel_group * r;
                         for (position, out) in
                             spread(first + at, per_sample, all).zip(out.chunks_exact_mut(r))
                         {
                             for (row, value) in out.iter_mut().enumerate() {
-                                *value = view[(rows + row, position)];
+                                *value = layout.at(target, rows + row, position);
                             }
                         }
                     });
@@ -104,15 +105,6 @@ impl Moments {
             .map(|i| f64::from(self.covariance[(i, i)]))
             .sum::<f64>()
             / k as f64
-    }
-}
-
-/// The result of a layer as `[rows, positions]`.
-pub(crate) fn product_view<'a>(graph: &Graph, layer: &Layer, result: &'a Array) -> MatRef<'a, f32> {
-    let positions = result.data.len() / layer.rows;
-    match layer.conv(graph) {
-        Some(_) => MatRef::from_row_major_slice(&result.data, layer.rows, positions),
-        None => MatRef::from_column_major_slice(&result.data, layer.rows, positions),
     }
 }
 

@@ -4,10 +4,8 @@
 //! that differs all levels share the values of the dense network.
 
 use crate::layers::Layer;
-use crate::moments::product_view;
 use crate::patches;
 use crate::recipe::Calibration;
-use crate::statistics::ChannelMap;
 use condensec_ir::eval::{Array, EvalContext};
 use condensec_ir::ops::Conv2d;
 use condensec_ir::tensor::{LevelId, Tensor};
@@ -185,52 +183,4 @@ fn product(graph: &Graph, layer: &Layer, weights: &[f32], x: &Array) -> Array {
         }
     }
     y
-}
-
-/// Applies a map per channel to every sample, in place.
-pub(crate) fn apply(graph: &Graph, layer: &Layer, map: &ChannelMap, results: &mut [Array]) {
-    let is_conv = layer.conv(graph).is_some();
-    results.par_iter_mut().for_each(|result| {
-        let n = result.data.len() / layer.rows;
-        if is_conv {
-            let n_images = result.shape[0];
-            for (at, channel) in result.data.chunks_exact_mut(n / n_images).enumerate() {
-                let (scale, bias) = (map.scale[at % layer.rows], map.bias[at % layer.rows]);
-                channel
-                    .iter_mut()
-                    .for_each(|value| *value = *value * scale + bias);
-            }
-        } else {
-            for row in result.data.chunks_exact_mut(layer.rows) {
-                for ((value, scale), bias) in row.iter_mut().zip(&map.scale).zip(&map.bias) {
-                    *value = *value * scale + bias;
-                }
-            }
-        }
-    });
-}
-
-/// Mean of every channel over all samples of `a - b`, and `target += (a - b) * factor` per channel.
-pub(crate) fn add_difference(
-    graph: &Graph,
-    layer: &Layer,
-    target: &mut [Array],
-    a: &[Array],
-    b: &[Array],
-    factor: &[f32],
-) {
-    let is_conv = layer.conv(graph).is_some();
-    target
-        .par_iter_mut()
-        .zip(a.par_iter().zip(b))
-        .for_each(|(target, (a, b))| {
-            let plane = match is_conv {
-                true => product_view(graph, layer, a).ncols() / target.shape[0],
-                false => 1,
-            };
-            let values = target.data.iter_mut().zip(a.data.iter().zip(&b.data));
-            for (at, (value, (a, b))) in values.enumerate() {
-                *value += (a - b) * factor[at / plane % layer.rows];
-            }
-        });
 }

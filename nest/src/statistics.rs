@@ -1,7 +1,7 @@
 //! Scale and bias per level and channel that give a level the mean and deviation of the dense network.
 
 use crate::layers::Layer;
-use crate::moments::product_view;
+use crate::results::ResultLayout;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use rayon::prelude::*;
@@ -19,20 +19,18 @@ pub(crate) struct ChannelStatistics {
 impl ChannelStatistics {
     /// Over all samples and positions of `results`.
     pub fn of(graph: &Graph, layer: &Layer, results: &[Array]) -> Self {
+        let layout = ResultLayout::new(graph, layer);
         let sums: Vec<Vec<(f64, f64)>> = results
             .par_iter()
             .map(|result| {
-                let view = product_view(graph, layer, result);
-                let sums = |row: usize| {
-                    let mut sums = (0.0, 0.0);
-                    for position in 0..view.ncols() {
-                        let value = f64::from(view[(row, position)]);
-                        sums.0 += value;
-                        sums.1 += value * value;
+                let mut sums = vec![(0.0, 0.0); layer.rows];
+                for (row, plane) in layout.planes(result) {
+                    for value in plane.iter().map(|&value| f64::from(value)) {
+                        sums[row].0 += value;
+                        sums[row].1 += value * value;
                     }
-                    sums
-                };
-                (0..layer.rows).map(sums).collect()
+                }
+                sums
             })
             .collect();
         let n = (results.len() * results[0].data.len() / layer.rows) as f64;

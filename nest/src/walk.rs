@@ -5,6 +5,7 @@ use crate::moments::Moments;
 use crate::ranking::{self, RankedBlocks};
 use crate::recipe::{Calibration, NestError, Ranking, Recipe};
 use crate::repair;
+use crate::results::ResultLayout;
 use crate::rewrite::{self, Settled};
 use crate::states::{self, NodeValues, Samples, States};
 use crate::statistics::{ChannelMap, ChannelStatistics};
@@ -18,13 +19,11 @@ const MAX_REPAIR_LEVELS: usize = 8;
 
 /// How far the recipe is.
 #[derive(Debug, Clone)]
-pub struct Progress<'a> {
+pub struct Progress {
     /// Layers that are done.
     pub done: usize,
     /// All layers.
     pub total: usize,
-    /// Node of the layer that comes next.
-    pub layer: &'a str,
 }
 
 /// What was done to a layer.
@@ -55,7 +54,7 @@ pub fn nest(
     graph: &Graph,
     calibration: Calibration,
     recipe: &Recipe,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Nested, NestError> {
     check(graph, &calibration, recipe)?;
     let layers = layers::find(graph, recipe);
@@ -80,7 +79,6 @@ pub fn nest(
                     progress(Progress {
                         done: settled.len(),
                         total: layers.len(),
-                        layer: &graph.node(node).name,
                     });
                     settled.push(walk.settle(layer)?);
                 }
@@ -181,11 +179,12 @@ impl Walk<'_> {
         let ranked = layer.is_pruned.then(|| self.rank(layer, &inputs.dense));
         let mut settled = Settled::by_mask(graph, layer, ranked.as_ref(), self.recipe);
         let bias = rewrite::bias(graph, layer);
+        let layout = ResultLayout::new(graph, layer);
 
         // What the layer is to compute: its dense result, bias included.
         let weight = graph.tensor(layer.weight);
         let mut dense = states::products(graph, layer, &weight.data, &inputs.dense);
-        states::apply(graph, layer, &ChannelMap::identity(&bias), &mut dense);
+        layout.apply(&ChannelMap::identity(&bias), &mut dense);
         if dense.iter().any(|y| y.data.iter().any(|v| !v.is_finite())) {
             return Err(NestError::NotFinite {
                 layer: graph.node(layer.node).name.clone(),
@@ -220,12 +219,7 @@ impl Walk<'_> {
                 }
                 false => ChannelMap::identity(&bias),
             };
-            states::apply(
-                graph,
-                layer,
-                &rewrite::through_norm(graph, layer, &map),
-                &mut results,
-            );
+            layout.apply(&rewrite::through_norm(graph, layer, &map), &mut results);
             settled.maps.push(map);
             levels.push(Arc::new(results));
         }
@@ -243,7 +237,7 @@ impl Walk<'_> {
         let identity = ChannelMap::identity(&vec![0.0; bias.len()]);
         let mut results = dense.to_vec();
         let map = rewrite::through_norm(self.graph, layer, &identity);
-        states::apply(self.graph, layer, &map, &mut results);
+        ResultLayout::new(self.graph, layer).apply(&map, &mut results);
         Arc::new(results)
     }
 
@@ -272,14 +266,8 @@ impl Walk<'_> {
             false => 0.0,
         };
         let factors: Vec<f32> = layer.norm_factors(self.graph).iter().map(inverse).collect();
-        states::add_difference(
-            self.graph,
-            layer,
-            &mut target,
-            &shortcut.dense,
-            &shortcut.levels[level],
-            &factors,
-        );
+        let (dense, level) = (&shortcut.dense, &shortcut.levels[level]);
+        ResultLayout::new(self.graph, layer).add_difference(&mut target, dense, level, &factors);
         Some(target)
     }
 

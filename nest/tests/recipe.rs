@@ -293,6 +293,80 @@ fn many_levels() {
     assert!(error(&nested.graph, 15) < error(&nested.graph, 3));
 }
 
+/// A convolution with a bias before another, for inputs of `batch` images.
+fn two_convolutions(batch: usize, shares_bias: bool) -> Graph {
+    let mut b = Builder {
+        graph: Graph::new("net", 1),
+        random: Random(9),
+    };
+    let x = b.graph.add_input("x", &[batch, 3, 8, 8]);
+    let stem = b.conv("stem", x, 8, 1, 3);
+    let first = b.conv("first", stem, 8, 1, 3);
+    let second = b.conv("second", first, 8, 1, 1);
+    let last = b.conv("last", second, 4, 1, 1);
+    let bias = b.tensor("bias".into(), &[8], 0.5, 0.0);
+    let own = b.tensor("own".into(), &[8], 0.5, 0.0);
+    for (node, bias) in [
+        (first, bias),
+        (second, if shares_bias { bias } else { own }),
+    ] {
+        let Op::Conv2d(conv) = &mut b.graph.node_mut(node).op else {
+            unreachable!()
+        };
+        conv.bias = Some(bias);
+    }
+    b.graph.add_output("y", last);
+    b.graph
+}
+
+/// A bias that two layers read cannot have the values of one of them.
+#[test]
+fn shared_parameters_stay() {
+    let graph = two_convolutions(1, true);
+    let refused = nest(&graph, calibration(), &recipe(), &mut |_| {}).err();
+    assert_eq!(refused, Some(NestError::NoLayers));
+    let nested = nest(
+        &two_convolutions(1, false),
+        calibration(),
+        &recipe(),
+        &mut |_| {},
+    )
+    .unwrap();
+    assert!(weight(&nested.graph, "own").is_per_level());
+}
+
+#[test]
+fn samples_may_come_in_batches() {
+    let images = inputs(1, 24);
+    let pairs = images.chunks(2).map(|pair| {
+        Array::new(
+            &[2, 3, 8, 8],
+            [pair[0].data.as_slice(), &pair[1].data].concat(),
+        )
+    });
+    let recipe = Recipe {
+        // All of them, so that both see the same.
+        positions: usize::MAX,
+        ..recipe()
+    };
+    let calibration = |images: Vec<Array>| Calibration {
+        inputs: vec![images],
+    };
+    let run = |batch: usize, images: Vec<Array>| {
+        let graph = two_convolutions(batch, false);
+        nest(&graph, calibration(images), &recipe, &mut |_| {})
+            .unwrap()
+            .graph
+    };
+    let (one, two) = (run(1, images.clone()), run(2, pairs.collect()));
+    for (one, two) in one.tensors().iter().zip(two.tensors()) {
+        assert_eq!(one.rule, two.rule, "{}", one.name);
+        for (a, b) in one.data.iter().zip(two.data.iter()) {
+            assert!((a - b).abs() < 1e-3, "{}: {a} {b}", one.name);
+        }
+    }
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     let refused = |recipe: &Recipe, calibration: Calibration| {

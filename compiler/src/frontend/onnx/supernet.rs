@@ -44,10 +44,11 @@ pub fn fixed_layers(model: &ModelProto, graph: &Graph) -> Vec<NodeId> {
     let is_fixed = |node: NodeId| {
         let (weight, parameters) = constants(graph, node)?;
         let is_found = file.stored(graph.tensor(weight)).is_some()
-            && file.sole_reader(&graph.tensor(weight).name).is_some()
-            && parameters
-                .iter()
-                .all(|&id| file.stored(graph.tensor(id)) == Some(Stored::AsIs));
+            && file.has_sole_reader(&graph.tensor(weight).name)
+            && parameters.iter().all(|&id| {
+                let tensor = graph.tensor(id);
+                file.stored(tensor) == Some(Stored::AsIs) && file.has_sole_reader(&tensor.name)
+            });
         (!is_found).then_some(node)
     };
     graph.order().into_iter().filter_map(is_fixed).collect()
@@ -110,8 +111,8 @@ impl<'m> File<'m> {
     }
 
     /// Whether only one node reads a constant.
-    fn sole_reader(&self, name: &str) -> Option<()> {
-        (self.readers.get(name) == Some(&1)).then_some(())
+    fn has_sole_reader(&self, name: &str) -> bool {
+        self.readers.get(name) == Some(&1)
     }
 
     fn literal(&self, name: &str) -> Option<Literal> {
