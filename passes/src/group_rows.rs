@@ -13,9 +13,9 @@
 //! %y = conv2d %x {weight=@w.grouped, channel_order=[0, 2, 1, 3]} : f32[1, 4, 4, 4]
 //! ```
 
+use crate::lower::{ListTile, list_rows};
 use condensec_ir::ops::Conv2d;
 use condensec_ir::sparsity::LevelMask;
-use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::tensor::{LevelRule, Tensor};
 use condensec_ir::{Graph, Op, TensorId};
@@ -25,13 +25,6 @@ use std::sync::Arc;
 /// Name of the pass.
 pub(crate) const NAME: &str = "group-rows";
 
-/// Rows that kernels take together, the most first.
-const GROUP_SIZES: [usize; 2] = [4, 2];
-
-/// The last group of a channel group may have fewer rows; so may some values of a group be zeros that are
-/// stored. More of them than this factor and single rows are the better choice.
-const FILL_IN_LIMIT: f64 = 1.1;
-
 /// Runs the pass; returns whether anything changed.
 pub(crate) fn run(graph: &mut Graph, _: &TargetInfo) -> bool {
     let mut changed = false;
@@ -39,14 +32,14 @@ pub(crate) fn run(graph: &mut Graph, _: &TargetInfo) -> bool {
         let Op::Conv2d(conv) = &graph.node(id).op else {
             continue;
         };
-        let Some(order) = find_order(graph, conv) else {
+        let Some((size, order)) = find_order(graph, conv) else {
             continue;
         };
         let conv = conv.clone();
         let reordered = Conv2d {
-            weight: reorder(graph, conv.weight, &order),
-            scale: conv.scale.map(|scale| reorder(graph, scale, &order)),
-            bias: conv.bias.map(|bias| reorder(graph, bias, &order)),
+            weight: reorder(graph, conv.weight, &order, size),
+            scale: conv.scale.map(|scale| reorder(graph, scale, &order, 1)),
+            bias: conv.bias.map(|bias| reorder(graph, bias, &order, 1)),
             channel_order: order,
             ..conv
         };
@@ -56,8 +49,8 @@ pub(crate) fn run(graph: &mut Graph, _: &TargetInfo) -> bool {
     changed
 }
 
-/// An order of rows that makes groups, where the order in the file makes none.
-fn find_order(graph: &Graph, conv: &Conv2d) -> Option<Vec<usize>> {
+/// Rows per group and an order of rows that makes such groups, where the order in the file makes smaller ones.
+fn find_order(graph: &Graph, conv: &Conv2d) -> Option<(usize, Vec<usize>)> {
     let weight = graph.tensor(conv.weight);
     let LevelRule::Masked(mask) = &weight.rule else {
         return None;
@@ -65,17 +58,17 @@ fn find_order(graph: &Graph, conv: &Conv2d) -> Option<Vec<usize>> {
     let is_free = conv.channel_order.is_empty()
         && weight.shape[1] > 1
         && weight.shape[0] <= usize::from(u16::MAX);
-    let as_they_are = |weight: &Tensor| {
-        let sizes = &GROUP_SIZES;
-        PrefixLists::choose_rows(weight, graph.n_levels, conv.groups, sizes, FILL_IN_LIMIT)
-    };
-    if !is_free || as_they_are(weight) == GROUP_SIZES[0] {
+    let now = list_rows(graph, conv.weight, conv.groups);
+    if !is_free || now == ListTile::ROWS[0] {
         return None;
     }
     let (m, columns) = (weight.shape[0], weight.n_elems() / weight.shape[0]);
     let row = |r: usize| &mask.values()[r * columns..][..columns];
     let order = |size: usize| {
         let per = m / conv.groups;
+        if per < size {
+            return None;
+        }
         let mut order = Vec::with_capacity(m);
         for first in (0..m).step_by(per) {
             order.extend(group_rows(first..first + per, size, &row)?);
@@ -83,9 +76,10 @@ fn find_order(graph: &Graph, conv: &Conv2d) -> Option<Vec<usize>> {
         Some(order)
     };
     // Fewer rows per group than they form as they are would be no gain.
-    let now = as_they_are(weight);
-    let mut sizes = GROUP_SIZES.into_iter().take_while(|&size| size > now);
-    sizes.find_map(order)
+    let sizes = ListTile::ROWS.iter();
+    sizes
+        .take_while(|&&size| size > now)
+        .find_map(|&size| Some((size, order(size)?)))
 }
 
 /// The rows of one channel group in groups of `size` with equal masks; `None` if some are left alone.
@@ -111,8 +105,8 @@ fn group_rows<'m>(
     fits.then_some(order)
 }
 
-/// A tensor whose first axis goes by rows, in another order.
-fn reorder(graph: &mut Graph, id: TensorId, order: &[usize]) -> TensorId {
+/// A tensor whose first axis goes by rows, in another order; its mask has blocks of `size` rows there.
+fn reorder(graph: &mut Graph, id: TensorId, order: &[usize], size: usize) -> TensorId {
     let tensor = graph.tensor(id);
     let n = tensor.n_elems() / order.len();
     let data: Arc<[f32]> = tensor
@@ -123,7 +117,9 @@ fn reorder(graph: &mut Graph, id: TensorId, order: &[usize]) -> TensorId {
     let rule = match &tensor.rule {
         LevelRule::Masked(mask) => {
             let values: Vec<u8> = in_order(mask.values(), n, order).collect();
-            LevelRule::Masked(LevelMask::new(values, mask.block()))
+            let mut block = mask.block().to_vec();
+            block[0] = size;
+            LevelRule::Masked(LevelMask::new(values, &block))
         }
         rule => rule.clone(),
     };

@@ -16,7 +16,7 @@ use condensec_ir::{Graph, LevelId, NodeId, TensorId};
 const FILL_IN_LIMIT: f64 = 1.5;
 
 /// Rows per group of the lists of a convolution's weight.
-pub(super) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) -> usize {
+pub(crate) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) -> usize {
     PrefixLists::choose_rows(
         graph.tensor(weight),
         graph.n_levels,

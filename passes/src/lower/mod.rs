@@ -35,6 +35,7 @@ mod tiles;
 mod view;
 mod zero_borders;
 
+pub(crate) use conv2d::list_rows;
 pub use kernel_builder::{KernelBuilder, StepArgument};
 pub use schedule::{EntryOrder, Schedule, Schedules};
 pub use strip_width::strip_width;
