@@ -53,6 +53,9 @@ pub struct Recipe {
     pub damping: f64,
     /// Pull of the repair towards the trained weights, as a share of the mean diagonal.
     pub ridge: f64,
+    /// Rows up to this long have moments, which take its square in memory at every level; layers with longer
+    /// ones are ranked by magnitude and not repaired.
+    pub max_columns: usize,
     /// Layers that stay dense, besides the first, the last and depthwise ones.
     pub dense_layers: Vec<NodeId>,
     /// Layers that are left as they are: neither weights nor parameters may change.
@@ -72,6 +75,7 @@ impl Recipe {
             positions: 64,
             damping: 0.01,
             ridge: 1e-3,
+            max_columns: 8192,
             dense_layers: Vec::new(),
             fixed_layers: Vec::new(),
         }

@@ -35,6 +35,8 @@ pub struct NestedLayer {
     pub is_pruned: bool,
     /// Whether rows of a block do not follow each other.
     pub is_regrouped: bool,
+    /// Whether the layer is too wide for moments (see [`Recipe::max_columns`]).
+    pub is_too_wide: bool,
 }
 
 /// A supernet.
@@ -100,6 +102,7 @@ pub fn nest(
             node: settled.layer.node,
             is_pruned: settled.level_of.is_some(),
             is_regrouped: settled.is_regrouped,
+            is_too_wide: is_too_wide(recipe, &settled.layer),
         })
         .collect();
     Ok(Nested {
@@ -164,6 +167,10 @@ fn check_weights(graph: &Graph, layers: &[Layer]) -> Result<(), NestError> {
     Ok(())
 }
 
+fn is_too_wide(recipe: &Recipe, layer: &Layer) -> bool {
+    layer.is_pruned && recipe.needs_calibration() && layer.columns > recipe.max_columns
+}
+
 struct Walk<'g> {
     graph: &'g Graph,
     recipe: &'g Recipe,
@@ -191,7 +198,10 @@ impl Walk<'_> {
                 what: "results",
             });
         }
-        if let Some(ranked) = ranked.as_ref().filter(|_| self.recipe.repairs) {
+        if let Some(ranked) = ranked
+            .as_ref()
+            .filter(|_| self.recipe.repairs && !is_too_wide(self.recipe, layer))
+        {
             settled.weights = self.repair(layer, &inputs, &dense, ranked, &settled);
         }
         let statistics = ChannelStatistics::of(graph, layer, &dense);
@@ -242,7 +252,8 @@ impl Walk<'_> {
     }
 
     fn rank(&self, layer: &Layer, inputs: &[Array]) -> RankedBlocks {
-        let moments = (self.recipe.ranking == Ranking::Obs).then(|| -> Vec<Moments> {
+        let has_moments = self.recipe.ranking == Ranking::Obs && !is_too_wide(self.recipe, layer);
+        let moments = has_moments.then(|| -> Vec<Moments> {
             (0..layer.channel_groups)
                 .map(|g| Moments::of(self.graph, layer, g, inputs, None, self.recipe.positions))
                 .collect()

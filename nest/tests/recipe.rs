@@ -335,6 +335,23 @@ fn shared_parameters_stay() {
     assert!(weight(&nested.graph, "own").is_per_level());
 }
 
+/// Its moments would not fit the memory.
+#[test]
+fn a_wide_layer_keeps_its_weights() {
+    let narrow = Recipe {
+        max_columns: 100,
+        ..recipe()
+    };
+    let nested = run(&narrow);
+    let is_too_wide = |layer: &&NestedLayer| layer.is_too_wide;
+    assert_eq!(nested.layers.iter().filter(is_too_wide).count(), 2);
+    for name in ["conv1.w", "conv2.w"] {
+        let (found, trained) = (weight(&nested.graph, name), network());
+        assert_eq!(found.data, weight(&trained, name).data, "{name}");
+        assert_ne!(found.rule, LevelRule::Shared, "{name}");
+    }
+}
+
 #[test]
 fn samples_may_come_in_batches() {
     let images = inputs(1, 24);
