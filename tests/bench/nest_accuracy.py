@@ -17,7 +17,6 @@ Prints a Markdown table of the accuracy in percent, and writes all results as JS
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT.parent / "shared" / "assets"
@@ -130,8 +131,8 @@ def main() -> None:
                         accuracies = [f"{100 * level['top1']:.2f}" for level in reversed(levels)]
                         print(f"| {step}, seed {seed} | " + " | ".join(accuracies) + " |", flush=True)
     if options.output:
-        machine = {"date": time.strftime("%Y-%m-%d"), "machine": platform.processor() or platform.machine()}
-        options.output.write_text(json.dumps({**machine, "results": results}, indent=1) + "\n")
+        where = {"date": time.strftime("%Y-%m-%d"), "machine": machine.cpu_model()}
+        options.output.write_text(json.dumps({**where, "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ fn what_cannot_be_shared_is_named() {
     let said = folder
         .condensec("merge L0.onnx L2.onnx -o mine.onnx --names a")
         .refused();
-    assert_eq!(said, "error[length-mismatch]: 1 level names for 2 files\n");
+    assert_eq!(said, "error[length-mismatch]: 1 level names for 2 levels\n");
     let said = folder
         .condensec("merge L0.onnx L2.onnx -o mine.onnx --names a,a")
         .refused();

@@ -1,8 +1,8 @@
 //! The models of these tests: as small as they can be, with numbers that nobody trained.
 
 use condensec::frontend::onnx::proto::{
-    AttributeProto, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, ValueInfoProto,
+    AttributeProto, DataType, Dimension, GraphProto, ModelProto, NodeProto, TensorProto,
+    ValueInfoProto,
 };
 
 /// Levels of [`supernet`].
@@ -75,16 +75,7 @@ pub fn supernet() -> ModelProto {
 
 /// `graph` as a model of operator set 13.
 pub fn plain_model(graph: GraphProto) -> ModelProto {
-    let opset = OperatorSetIdProto {
-        domain: Some(String::new()),
-        version: Some(13),
-    };
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![opset],
-        graph: Some(graph),
-        ..Default::default()
-    }
+    ModelProto::of_graph(graph, 13)
 }
 
 /// `sum = a + b`, shape `[2]` each.

@@ -163,10 +163,38 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(code("--rank obs"), "missing-input");
     assert_eq!(code("--dense second"), "nothing-to-prune");
     assert_eq!(code("--dense nowhere"), "unknown-layer");
+    assert_eq!(code("--dense relu1"), "unknown-layer");
+    assert_eq!(code("--names a,b,c,d,a"), "duplicate-name");
+    assert_eq!(code("-o chain.onnx"), "overwrites-input");
+    assert_eq!(code("--levels 3 --min-density nan"), "bad-sparsity");
     assert!(!folder.path("chain.supernet.onnx").exists());
     folder.write_arrays(
         "other.npz",
         &[NpzArray::f32("x", &[4, 2, 5, 5], vec![0.0; 200])],
     );
     assert_eq!(code("--calibrate other.npz"), "wrong-shape");
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    let folder = folder();
+    folder.write("empty.onnx", "");
+    folder.write("garbage.onnx", [0xff; 64]);
+    let whole = folder.read("chain.onnx");
+    folder.write("half.onnx", &whole[..whole.len() / 2]);
+    folder.write("garbage.npz", "no archive");
+    for args in [
+        "empty.onnx",
+        "garbage.onnx",
+        "half.onnx",
+        "missing.onnx",
+        "chain.onnx --calibrate garbage.npz",
+        "chain.onnx --calibrate missing.npz",
+        "chain.onnx -o no/such/folder/out.onnx",
+    ] {
+        let ran = folder.condensec(&format!("nest {args}"));
+        assert_eq!(ran.code, 1, "{args}: {}", ran.stderr);
+        assert!(ran.stderr.contains("error["), "{args}: {}", ran.stderr);
+    }
+    assert_eq!(folder.read("chain.onnx"), whole);
 }

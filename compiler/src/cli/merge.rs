@@ -2,18 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use condensec_ir::Diagnostic;
 use serde::Serialize;
 
 use super::arguments::FormatArgs;
-use super::table;
+use super::{supernet_file, table};
+use crate::driver;
 use crate::frontend::onnx::merge_levels;
-use crate::frontend::onnx::proto::{ModelProto, encode_model};
+use crate::frontend::onnx::proto::ModelProto;
 use crate::report::Failure;
-use crate::{driver, output};
-
-/// Bytes of a protobuf message at most; longer files no reader takes.
-const MAX_FILE_BYTES: usize = (1 << 31) - 1;
 
 /// Make a supernet of pruned exports of one network, one per level.
 #[derive(Debug, clap::Args)]
@@ -56,7 +52,10 @@ struct MergedLevel {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
-    check_names(args)?;
+    supernet_file::check_level_names(&args.names, args.levels.len())?;
+    for level in &args.levels {
+        supernet_file::check_output(&args.output, level)?;
+    }
     let models: Result<Vec<(String, ModelProto)>, Failure> = args
         .levels
         .iter()
@@ -66,13 +65,11 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     if !args.names.is_empty() {
         supernet.set_metadata("condense.level_names", args.names.join(","));
     }
-    let bytes = encode_model(&supernet);
-    check_size(bytes.len())?;
-    output::write_file(&args.output, &bytes)?;
+    let bytes = supernet_file::write(&args.output, &supernet)?;
 
     let merged = Merged {
         output: args.output.display().to_string(),
-        bytes: bytes.len(),
+        bytes,
         levels: args
             .levels
             .iter()
@@ -84,36 +81,6 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         true => super::to_json(&merged),
         false => describe(&merged),
     })
-}
-
-/// Refuses a model that no ONNX file can hold.
-pub(super) fn check_size(bytes: usize) -> Result<(), Failure> {
-    if bytes <= MAX_FILE_BYTES {
-        return Ok(());
-    }
-    let message = format!("the supernet has {bytes} bytes, an ONNX file at most {MAX_FILE_BYTES}");
-    Err(Diagnostic::error("too-large", message)
-        .with_help("keep the level data in a file of its own, see --masks")
-        .into())
-}
-
-fn check_names(args: &Args) -> Result<(), Failure> {
-    let Args { names, levels, .. } = args;
-    if !names.is_empty() && names.len() != levels.len() {
-        let message = format!("{} level names for {} files", names.len(), levels.len());
-        return Err(Diagnostic::error("length-mismatch", message).into());
-    }
-    match names
-        .iter()
-        .enumerate()
-        .find(|(at, name)| names[..*at].contains(name))
-    {
-        Some((_, twice)) => {
-            let message = format!("two levels are called {twice:?}");
-            Err(Diagnostic::error("duplicate-name", message).into())
-        }
-        None => Ok(()),
-    }
 }
 
 fn read(path: &Path) -> Result<ModelProto, Failure> {

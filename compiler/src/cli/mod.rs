@@ -21,6 +21,7 @@ mod run;
 mod samples;
 pub mod standard_output;
 mod statistics;
+mod supernet_file;
 mod table;
 mod targets;
 mod tune;

@@ -1,25 +1,24 @@
 //! `condensec nest MODEL`: a supernet from a trained model, without training.
 
+mod spacing;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use condensec_backends::Texts;
 use condensec_ir::eval::Array;
-use condensec_ir::{Diagnostic, Graph, LevelId, NodeId};
+use condensec_ir::{Diagnostic, Graph, LevelId, NodeId, Op};
 use condensec_nest::{BlockShape, Calibration, NestError, Nested, NestedLayer, Ranking, Recipe};
 use serde::Serialize;
 
 use super::arguments::{CodegenArgs, FormatArgs, ImportArgs};
 use super::progress::Progress;
 use super::samples::{self, Samples};
-use super::table;
 use super::watch::Watch;
+use super::{supernet_file, table};
 use crate::driver;
 use crate::engine::EnginePort;
-use crate::frontend::onnx::proto::encode_model;
 use crate::frontend::onnx::{fixed_layers, write_levels};
 use crate::npz::NpzArray;
-use crate::output;
 use crate::report::{self, Failure};
 
 /// Make a supernet of a trained model: nested masks, and weights that serve all levels.
@@ -36,7 +35,7 @@ Examples:
   condensec nest net.onnx --calibrate train.npz -o supernet.onnx
   condensec nest net.onnx --calibrate train.npz --levels 16 --spacing latency --block 1x1
   condensec nest net.onnx --sparsity 0.9,0.5,0 --calibrate train.npz --json
-  {output, bytes, samples, seconds, levels: [{level, density}], layers: [{name, pruned, regrouped, kept}]}")]
+  {output, bytes, samples, seconds, levels: [{level, name, density}], layers: [{name, pruned, regrouped, kept}]}")]
 pub(super) struct Args {
     /// ONNX file.
     model: PathBuf,
@@ -159,6 +158,9 @@ struct LayerReport {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
+    let default = || args.model.with_extension("supernet.onnx");
+    let path = args.output.clone().unwrap_or_else(default);
+    supernet_file::check_output(&path, &args.model)?;
     let arrays = match &args.calibrate {
         Some(path) => driver::read_arrays(path)?,
         None => Vec::new(),
@@ -176,18 +178,15 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     recipe.dense_layers = dense_layers(args, &graph)?;
     if let Some(n) = args.levels {
         recipe.densities = match args.spacing {
-            Spacing::Density => spread(args.min_density, 1.0, n),
-            Spacing::Latency => spread_in_latency(args, &graph, &recipe, n)?,
+            Spacing::Density => spacing::spread(args.min_density, 1.0, n),
+            Spacing::Latency => spacing::spread_in_latency(args, &graph, &recipe, n)?,
         };
     }
-    check_names(args, recipe.densities.len())?;
+    supernet_file::check_level_names(&args.names, recipe.densities.len())?;
     for &layer in &recipe.fixed_layers {
         let message = "a layer is left alone: its weights are not in the file as they are used";
-        let node = graph.node(layer);
-        let note = Diagnostic::note("layer-left-alone", message)
-            .at_node(&node.origin.name, &node.origin.op_type)
-            .with_note("shared, transformed on the way, or not a constant of the file");
-        report::emit(&note, args.format.form());
+        let why = "shared, transformed on the way, or not a constant of the file";
+        note(args, &graph, layer, "layer-left-alone", message, why);
     }
     let calibration = match &args.calibrate {
         Some(path) => calibration(args, path, &arrays, &graph)?,
@@ -206,19 +205,18 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     drop(bar);
     let mut nested = nested.map_err(|error| refused(&error, &args.model))?;
     nested.graph.level_names.clone_from(&args.names);
+    for layer in nested.layers.iter().filter(|layer| layer.is_too_wide) {
+        let message = "a layer is ranked by magnitude, and its weights stay as they are";
+        let why = format!("its rows have more than {} weights", recipe.max_columns);
+        note(args, &graph, layer.node, "layer-too-wide", message, &why);
+    }
 
     let supernet = write_levels(&model, &graph, &nested.graph)?;
-    let path = args
-        .output
-        .clone()
-        .unwrap_or_else(|| args.model.with_extension("supernet.onnx"));
-    let bytes = encode_model(&supernet);
-    super::merge::check_size(bytes.len())?;
-    output::write_file(&path, &bytes)?;
+    let bytes = supernet_file::write(&path, &supernet)?;
 
     let report = Report {
         output: path.display().to_string(),
-        bytes: bytes.len(),
+        bytes,
         samples: n_samples,
         seconds: start.elapsed().as_secs_f64(),
         levels: levels(&nested.graph, &recipe),
@@ -228,6 +226,14 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         true => super::to_json(&report),
         false => describe(&report),
     })
+}
+
+fn note(args: &Args, graph: &Graph, layer: NodeId, code: &'static str, message: &str, why: &str) {
+    let origin = &graph.node(layer).origin;
+    let note = Diagnostic::note(code, message)
+        .at_node(&origin.name, &origin.op_type)
+        .with_note(why);
+    report::emit(&note, args.format.form());
 }
 
 fn recipe(args: &Args, is_calibrated: bool) -> Recipe {
@@ -249,20 +255,15 @@ fn recipe(args: &Args, is_calibrated: bool) -> Recipe {
     recipe
 }
 
-fn check_names(args: &Args, n_levels: usize) -> Result<(), Failure> {
-    let Args { names, .. } = args;
-    if !names.is_empty() && names.len() != n_levels {
-        let message = format!("{} level names for {n_levels} levels", names.len());
-        return Err(Diagnostic::error("length-mismatch", message).into());
-    }
-    Ok(())
-}
-
 /// The layers that the user names, as `inspect` shows them.
 fn dense_layers(args: &Args, graph: &Graph) -> Result<Vec<NodeId>, Failure> {
     let order = graph.order();
     let find = |name: &String| {
-        let is_named = |node: &NodeId| graph.node(*node).origin.name == *name;
+        let is_named = |id: &NodeId| {
+            let node = graph.node(*id);
+            let is_layer = matches!(node.op, Op::Conv2d(_) | Op::FullyConnected(_));
+            is_layer && node.origin.name == *name
+        };
         order.iter().copied().find(is_named).ok_or_else(|| {
             let message = format!("there is no layer {name:?} to keep dense");
             let help = "`condensec inspect` lists the names";
@@ -270,62 +271,6 @@ fn dense_layers(args: &Args, graph: &Graph) -> Result<Vec<NodeId>, Failure> {
         })
     };
     args.dense.iter().map(find).collect()
-}
-
-/// `n` values from `low` to `high`.
-fn spread(low: f64, high: f64, n: u32) -> Vec<f64> {
-    let at = |i: u32| match i + 1 == n {
-        true => high,
-        false => low + (high - low) * f64::from(i) / f64::from(n - 1),
-    };
-    (0..n).map(at).collect()
-}
-
-/// Densities at which the cost model predicts `n` latencies that are evenly spaced.
-fn spread_in_latency(
-    args: &Args,
-    graph: &Graph,
-    recipe: &Recipe,
-    n: u32,
-) -> Result<Vec<f64>, Failure> {
-    /// Densities that are looked at; latency is nearly linear between two of them.
-    const N_TRIALS: u32 = 17;
-
-    let trials = spread(args.min_density, 1.0, N_TRIALS);
-    let by_magnitude = Recipe {
-        densities: trials.clone(),
-        ranking: Ranking::Magnitude,
-        groups_rows: false,
-        repairs: false,
-        matches_statistics: false,
-        ..recipe.clone()
-    };
-    let refused = |error| refused(&error, &args.model);
-    let nested = condensec_nest::nest(graph, Calibration::default(), &by_magnitude, &mut |_| {})
-        .map_err(refused)?;
-    let settings = args.codegen.settings(None, Texts::Skip)?;
-    let mut watch = Watch::new(args.format.form(), None);
-    let (_, program) = driver::plan(nested.graph, &args.model, &settings, &mut watch)?;
-    let cycles = program
-        .levels
-        .iter()
-        .map(|level| level.predicted_cycles as f64);
-    let cycles: Vec<f64> = cycles.collect();
-    let wanted = spread(cycles[0], cycles[cycles.len() - 1], n);
-    Ok(wanted
-        .iter()
-        .map(|&t| interpolate(&cycles, &trials, t))
-        .collect())
-}
-
-/// The value at `x` of the line through `(xs, ys)`; `xs` grow.
-fn interpolate(xs: &[f64], ys: &[f64], x: f64) -> f64 {
-    let right = xs
-        .partition_point(|&other| other < x)
-        .clamp(1, xs.len() - 1);
-    let (x0, x1) = (xs[right - 1], xs[right]);
-    let part = ((x - x0) / (x1 - x0)).clamp(0.0, 1.0);
-    ys[right - 1] + (ys[right] - ys[right - 1]) * part
 }
 
 fn calibration(
@@ -366,9 +311,8 @@ fn refused(error: &NestError, model: &Path) -> Failure {
         Diagnostic::error(code, error.to_string()).at_file(model.display().to_string());
     match error {
         NestError::HasLevels(_) => diagnostic.with_help("start from the trained model"),
-        NestError::Densities(_) => {
-            diagnostic.with_help("give --sparsity with L0 first, e.g. 0.9,0.8,0.5,0")
-        }
+        NestError::Densities(_) => diagnostic
+            .with_help("give --sparsity with L0 first, e.g. 0.9,0.8,0.5,0, or --min-density"),
         NestError::NoCalibration => diagnostic.with_help("give --calibrate inputs.npz"),
         _ => diagnostic,
     }

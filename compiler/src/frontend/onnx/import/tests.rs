@@ -24,22 +24,17 @@ pub fn model(
     };
     let input =
         |(name, dims): &(&str, &[i64])| ValueInfoProto::tensor(name, DataType::Float, *dims);
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto {
-            domain: None,
-            version: Some(13),
-        }],
-        graph: Some(GraphProto {
+    ModelProto::of_graph(
+        GraphProto {
             name: Some("test".into()),
             node: nodes,
             initializer,
             input: inputs.iter().map(input).collect(),
             output: outputs.iter().map(output).collect(),
             ..Default::default()
-        }),
-        ..Default::default()
-    }
+        },
+        13,
+    )
 }
 
 pub fn graph_of(model: &mut ModelProto) -> &mut GraphProto {

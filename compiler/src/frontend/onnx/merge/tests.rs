@@ -3,7 +3,7 @@
 use super::*;
 use crate::frontend::onnx::import::{ImportOptions, import_model};
 use crate::frontend::onnx::proto::{
-    AttributeProto, DataType, GraphProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
+    AttributeProto, DataType, GraphProto, NodeProto, ValueInfoProto,
 };
 use condensec_ir::LevelId;
 
@@ -17,13 +17,8 @@ fn model(conv: [f32; 4], mean: [f32; 4], matrix: [f32; 8]) -> ModelProto {
         TensorProto::from_i64("shape", &[2], &[1, 4]),
     ];
     let bn = ["c", "bn.one", "bn.mean", "bn.mean", "bn.one"];
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto {
-            domain: None,
-            version: Some(13),
-        }],
-        graph: Some(GraphProto {
+    ModelProto::of_graph(
+        GraphProto {
             name: Some("net".into()),
             node: vec![
                 NodeProto::new("Conv", "conv", &["x", "conv.w"], &["c"], vec![]),
@@ -35,9 +30,9 @@ fn model(conv: [f32; 4], mean: [f32; 4], matrix: [f32; 8]) -> ModelProto {
             input: vec![ValueInfoProto::tensor("x", DataType::Float, [1, 1, 1, 1])],
             output: vec![ValueInfoProto::tensor("y", DataType::Float, [1, 2])],
             ..Default::default()
-        }),
-        ..Default::default()
-    }
+        },
+        13,
+    )
 }
 
 fn named(models: Vec<ModelProto>) -> Vec<(String, ModelProto)> {

@@ -5,11 +5,24 @@
 
 use super::{
     AttributeProto, AttributeType, DataType, Dimension, Extent, GraphProto, ModelProto, NodeProto,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TensorType, TypeProto, TypeValue,
-    ValueInfoProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorType,
+    TypeProto, TypeValue, ValueInfoProto,
 };
 
 impl ModelProto {
+    /// `graph` as a model of this version of the default operator set.
+    pub fn of_graph(graph: GraphProto, opset: i64) -> ModelProto {
+        ModelProto {
+            ir_version: Some(8),
+            opset_import: vec![OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(opset),
+            }],
+            graph: Some(graph),
+            ..Default::default()
+        }
+    }
+
     /// The value of a metadata key.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         let entry = self

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::frontend::onnx::import::{ImportOptions, import_model};
-use crate::frontend::onnx::proto::{AttributeProto, DataType, OperatorSetIdProto, ValueInfoProto};
+use crate::frontend::onnx::proto::{AttributeProto, DataType, ValueInfoProto};
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::{LevelId, verify::verify_graph};
 use condensec_nest::{BlockShape, Calibration, Recipe, nest};
@@ -25,13 +25,8 @@ fn model() -> ModelProto {
     let trans_b = vec![AttributeProto::int("transB", 1)];
     let bn = ["c1", "bn.gamma", "bn.beta", "bn.mean", "bn.var"];
     let node = NodeProto::new;
-    ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto {
-            domain: None,
-            version: Some(13),
-        }],
-        graph: Some(GraphProto {
+    ModelProto::of_graph(
+        GraphProto {
             name: Some("net".into()),
             node: vec![
                 node("Conv", "stem", &["x", "stem.w"], &["c0"], vec![]),
@@ -74,9 +69,9 @@ fn model() -> ModelProto {
             input: vec![ValueInfoProto::tensor("x", DataType::Float, [1, 2, 4, 4])],
             output: vec![ValueInfoProto::tensor("y", DataType::Float, [1, 5])],
             ..Default::default()
-        }),
-        ..Default::default()
-    }
+        },
+        13,
+    )
 }
 
 fn import(model: &ModelProto) -> Graph {

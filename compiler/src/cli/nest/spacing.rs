@@ -1,0 +1,84 @@
+//! Levels that are evenly spaced.
+
+use condensec_backends::Texts;
+use condensec_ir::Graph;
+use condensec_nest::{Calibration, Ranking, Recipe};
+
+use super::super::watch::Watch;
+use super::Args;
+use crate::driver;
+use crate::report::Failure;
+
+/// `n` values from `low` to `high`.
+pub(super) fn spread(low: f64, high: f64, n: u32) -> Vec<f64> {
+    let at = |i: u32| match i + 1 == n {
+        true => high,
+        false => low + (high - low) * f64::from(i) / f64::from(n - 1),
+    };
+    (0..n).map(at).collect()
+}
+
+/// Densities at which the cost model predicts `n` latencies that are evenly spaced.
+pub(super) fn spread_in_latency(
+    args: &Args,
+    graph: &Graph,
+    recipe: &Recipe,
+    n: u32,
+) -> Result<Vec<f64>, Failure> {
+    /// Densities that are looked at; latency is nearly linear between two of them.
+    const N_TRIALS: u32 = 17;
+
+    let trials = spread(args.min_density, 1.0, N_TRIALS);
+    let by_magnitude = Recipe {
+        densities: trials.clone(),
+        ranking: Ranking::Magnitude,
+        groups_rows: false,
+        repairs: false,
+        matches_statistics: false,
+        ..recipe.clone()
+    };
+    let refused = |error| super::refused(&error, &args.model);
+    let nested = condensec_nest::nest(graph, Calibration::default(), &by_magnitude, &mut |_| {})
+        .map_err(refused)?;
+    let settings = args.codegen.settings(None, Texts::Skip)?;
+    let mut watch = Watch::new(args.format.form(), None);
+    let (_, program) = driver::plan(nested.graph, &args.model, &settings, &mut watch)?;
+    let cycles = program
+        .levels
+        .iter()
+        .map(|level| level.predicted_cycles as f64);
+    let cycles: Vec<f64> = cycles.collect();
+    let wanted = spread(cycles[0], cycles[cycles.len() - 1], n);
+    Ok(wanted
+        .iter()
+        .map(|&t| interpolate(&cycles, &trials, t))
+        .collect())
+}
+
+/// The value at `x` of the line through `(xs, ys)`; `xs` grow.
+fn interpolate(xs: &[f64], ys: &[f64], x: f64) -> f64 {
+    let right = xs
+        .partition_point(|&other| other < x)
+        .clamp(1, xs.len() - 1);
+    let (x0, x1) = (xs[right - 1], xs[right]);
+    let part = ((x - x0) / (x1 - x0)).clamp(0.0, 1.0);
+    ys[right - 1] + (ys[right] - ys[right - 1]) * part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_are_hit() {
+        assert_eq!(spread(0.2, 1.0, 3), [0.2, 0.6, 1.0]);
+    }
+
+    #[test]
+    fn lines_between_points() {
+        let (xs, ys) = ([10.0, 20.0, 40.0], [0.1, 0.5, 1.0]);
+        for (x, y) in [(10.0, 0.1), (15.0, 0.3), (30.0, 0.75), (40.0, 1.0)] {
+            assert!((interpolate(&xs, &ys, x) - y).abs() < 1e-12, "{x}");
+        }
+    }
+}
