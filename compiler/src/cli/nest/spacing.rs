@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn both_ends_are_hit() {
-        assert_eq!(spread(0.2, 1.0, 3), [0.2, 0.6, 1.0]);
+        assert_eq!(spread(0.5, 1.0, 3), [0.5, 0.75, 1.0]);
     }
 
     #[test]
