@@ -1,7 +1,10 @@
-//! Times of single steps: a run as its step table says, with a look at the clock between two steps.
+//! Runs step by step, as the step tables say: with a look at the clock between two steps, or with a level of its
+//! own for every step.
 
 use std::ffi::c_void;
 use std::time::Instant;
+
+use condensec_runtime::abi::Step;
 
 use super::{Engine, check_lengths, text};
 use crate::report::Failure;
@@ -16,6 +19,13 @@ pub struct StepTime {
 }
 
 impl Engine {
+    /// Graph nodes that the steps of a run compute, the same at all levels.
+    pub fn step_nodes(&self) -> Vec<String> {
+        // SAFETY: names in a descriptor are strings.
+        let name = |step: &Step| unsafe { text(step.node) };
+        self.steps(0).iter().map(name).collect()
+    }
+
     /// One inference at the present level on this thread, step by step.
     ///
     /// # Errors
@@ -25,6 +35,64 @@ impl Engine {
         inputs: &[&[f32]],
         outputs: &mut [Vec<f32>],
     ) -> Result<Vec<StepTime>, Failure> {
+        let bases = self.bases(inputs, outputs)?;
+        let steps = self.steps(self.level());
+        let mut times = Vec::with_capacity(steps.len());
+        for step in steps {
+            let start = Instant::now();
+            // SAFETY: `bases` are those of this model, and steps come in their order.
+            unsafe { run_step(step, &bases) };
+            times.push(StepTime {
+                seconds: start.elapsed().as_secs_f64(),
+                // SAFETY: names in a descriptor are strings.
+                node: unsafe { text(step.node) },
+            });
+        }
+        Ok(times)
+    }
+
+    /// One inference on this thread with step `i` at level `levels[i]`: steps compute the same values in the same
+    /// layouts at all levels.
+    ///
+    /// # Errors
+    /// As [`Engine::run_into`].
+    ///
+    /// # Panics
+    /// If there are not as many levels as steps, or one does not exist.
+    pub fn run_mixed(
+        &mut self,
+        levels: &[usize],
+        inputs: &[&[f32]],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), Failure> {
+        assert_eq!(
+            levels.len(),
+            self.model.n_steps as usize,
+            "levels of all steps"
+        );
+        let bases = self.bases(inputs, outputs)?;
+        for (at, &level) in levels.iter().enumerate() {
+            // SAFETY: as in `run_steps`.
+            unsafe { run_step(&self.steps(level)[at], &bases) };
+        }
+        Ok(())
+    }
+
+    fn steps(&self, level: usize) -> &[Step] {
+        assert!(level < self.levels.len(), "level {level} exists");
+        // SAFETY: the descriptor has as many levels as it says, each with `n_steps` steps.
+        unsafe {
+            let level = &*self.model.levels.add(level);
+            std::slice::from_raw_parts(level.steps, self.model.n_steps as usize)
+        }
+    }
+
+    /// What kernels are given: the arena, then inputs, then outputs.
+    fn bases(
+        &self,
+        inputs: &[&[f32]],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<Vec<*mut c_void>, Failure> {
         check_lengths(
             "input",
             &self.inputs,
@@ -45,24 +113,14 @@ impl Engine {
                 .iter_mut()
                 .map(|output| output.as_mut_ptr().cast::<c_void>()),
         );
-        let level = self.level();
-        // SAFETY: the descriptor has as many levels as it says, each with `n_steps` steps.
-        let steps = unsafe {
-            let level = &*self.model.levels.add(level);
-            std::slice::from_raw_parts(level.steps, self.model.n_steps as usize)
-        };
-        let mut times = Vec::with_capacity(steps.len());
-        for step in steps {
-            let start = Instant::now();
-            // SAFETY: `bases` is what the ABI asks for: arena, inputs, outputs, of the sizes checked above; kernels
-            // only read the inputs. All tasks of all steps in order are a run.
-            unsafe { (step.kernel)(bases.as_ptr(), step.arguments, 0, step.n_tasks) };
-            times.push(StepTime {
-                seconds: start.elapsed().as_secs_f64(),
-                // SAFETY: names in a descriptor are strings.
-                node: unsafe { text(step.node) },
-            });
-        }
-        Ok(times)
+        Ok(bases)
     }
+}
+
+/// # Safety
+/// `bases` are what the ABI asks for: arena, inputs, outputs, of the model's sizes (kernels only read the inputs), and
+/// the steps before this one have run.
+unsafe fn run_step(step: &Step, bases: &[*mut c_void]) {
+    // SAFETY: the caller's.
+    unsafe { (step.kernel)(bases.as_ptr(), step.arguments, 0, step.n_tasks) };
 }
