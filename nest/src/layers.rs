@@ -79,6 +79,31 @@ impl Layer {
         })
     }
 
+    /// The layer at `node` as it computes, with the batch norm that is all that reads it. Unlike those that
+    /// [`find`] finds it may have parameters per level and share them with others.
+    pub fn plain(graph: &Graph, node: NodeId) -> Option<Self> {
+        let (weight, channel_groups) = match &graph.node(node).op {
+            Op::Conv2d(conv) => (conv.weight, conv.groups),
+            Op::FullyConnected(fc) => (fc.weight, 1),
+            _ => return None,
+        };
+        let is_norm = |user: &NodeId| {
+            matches!(graph.node(*user).op, Op::BatchNorm(_)) && channel_axis(graph, node) == 1
+        };
+        let shape = &graph.tensor(weight).shape;
+        Some(Self {
+            node,
+            end: graph.sole_user(node).filter(is_norm).unwrap_or(node),
+            weight,
+            rows: shape[0],
+            columns: shape[1..].iter().product(),
+            channel_groups,
+            is_depthwise: channel_groups > 1 && shape[1] == 1,
+            shortcut: None,
+            is_pruned: false,
+        })
+    }
+
     /// Rows of one channel group.
     pub fn rows_per_group(&self) -> usize {
         self.rows / self.channel_groups

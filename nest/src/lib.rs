@@ -21,8 +21,10 @@ mod layers;
 mod masks;
 mod moments;
 mod patches;
+mod points;
 mod ranking;
 mod recipe;
+mod rematch;
 mod repair;
 mod results;
 mod rewrite;
@@ -30,5 +32,7 @@ mod states;
 mod statistics;
 mod walk;
 
+pub use points::{Assignment, MaskedLayers, with_points};
 pub use recipe::{BlockShape, Calibration, NestError, Ranking, Recipe};
+pub use rematch::rematch;
 pub use walk::{Nested, NestedLayer, Progress, nest};

@@ -1,7 +1,7 @@
 //! What the user may choose.
 
-use condensec_ir::NodeId;
 use condensec_ir::eval::Array;
+use condensec_ir::{Graph, NodeId};
 use thiserror::Error;
 
 /// How blocks of weights are ranked.
@@ -102,6 +102,32 @@ impl Calibration {
     /// Number of samples.
     pub fn n_samples(&self) -> usize {
         self.inputs.first().map_or(0, Vec::len)
+    }
+
+    /// Checks that the samples fit `graph`.
+    pub(crate) fn check(&self, graph: &Graph) -> Result<(), NestError> {
+        if self.n_samples() == 0 || self.inputs.len() != graph.inputs().len() {
+            return Err(NestError::NoCalibration);
+        }
+        for (&node, samples) in graph.inputs().iter().zip(&self.inputs) {
+            let node = graph.node(node);
+            for sample in samples {
+                if sample.shape != node.shape {
+                    return Err(NestError::InputShape {
+                        name: node.name.clone(),
+                        expected: node.shape.clone(),
+                        found: sample.shape.clone(),
+                    });
+                }
+                if sample.data.iter().any(|value| !value.is_finite()) {
+                    return Err(NestError::NotFinite {
+                        layer: node.name.clone(),
+                        what: "calibration values",
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -126,28 +126,7 @@ fn check(graph: &Graph, calibration: &Calibration, recipe: &Recipe) -> Result<()
     if !recipe.needs_calibration() {
         return Ok(());
     }
-    if calibration.n_samples() == 0 || calibration.inputs.len() != graph.inputs().len() {
-        return Err(NestError::NoCalibration);
-    }
-    for (&node, samples) in graph.inputs().iter().zip(&calibration.inputs) {
-        let node = graph.node(node);
-        for sample in samples {
-            if sample.shape != node.shape {
-                return Err(NestError::InputShape {
-                    name: node.name.clone(),
-                    expected: node.shape.clone(),
-                    found: sample.shape.clone(),
-                });
-            }
-            if sample.data.iter().any(|value| !value.is_finite()) {
-                return Err(NestError::NotFinite {
-                    layer: node.name.clone(),
-                    what: "calibration values",
-                });
-            }
-        }
-    }
-    Ok(())
+    calibration.check(graph)
 }
 
 fn check_weights(graph: &Graph, layers: &[Layer]) -> Result<(), NestError> {
