@@ -23,6 +23,8 @@ mod models;
 mod nest;
 #[path = "cli/output.rs"]
 mod output;
+#[path = "cli/plan.rs"]
+mod plan;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/tune.rs"]

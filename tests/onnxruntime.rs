@@ -6,7 +6,7 @@ use ::condensec::npz::NpzArray;
 use harness::python::Python;
 use harness::random_graph::Random;
 use harness::{assets, condensec, npz, skip};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bound of the contract: max abs error relative to the largest output. Sums in another order.
 const TOLERANCE: f32 = 1e-4;
@@ -192,18 +192,35 @@ fn nested(model: &ModelProto, work: &Path, options: &[&str]) -> ModelProto {
     let calibration = work.join("train.npz");
     npz::write(&calibration, &[NpzArray::f32("x", &shape, images)]);
     let output = work.join("nested.onnx");
-    let mut args: Vec<&std::ffi::OsStr> = vec!["nest".as_ref(), model_path.as_ref()];
-    args.extend(["--calibrate".as_ref(), calibration.as_os_str()]);
-    args.extend(["-o".as_ref(), output.as_os_str()]);
-    args.extend(
-        options
-            .iter()
-            .map(|option| option.as_ref() as &std::ffi::OsStr),
-    );
+    let mut args = vec!["nest".into(), model_path];
+    args.extend(["--calibrate".into(), calibration]);
+    args.extend(options.iter().map(PathBuf::from));
+    written(args, &output)
+}
+
+/// `condensec plan` of what [`nested`] makes.
+fn planned(model: &ModelProto, work: &Path, options: &[&str]) -> ModelProto {
+    nested(model, work, &["--sparsity", "0.8,0.6,0.4,0"]);
+    let mut args = vec!["plan".into(), work.join("nested.onnx")];
+    args.extend(["--data".into(), work.join("train.npz")]);
+    args.extend(options.iter().map(PathBuf::from));
+    written(args, &work.join("planned.onnx"))
+}
+
+/// The model that condensec writes to `output`.
+fn written(mut args: Vec<PathBuf>, output: &Path) -> ModelProto {
+    args.extend(["-o".into(), output.to_path_buf()]);
     let result = condensec::run(&args);
     let stderr = String::from_utf8_lossy(&result.stderr);
     assert!(result.status.success(), "{stderr}");
-    decode_model(&std::fs::read(&output).expect("readable")).expect("an ONNX file")
+    decode_model(&std::fs::read(output).expect("readable")).expect("an ONNX file")
+}
+
+#[test]
+fn planned_resnet20_equals_its_levels() {
+    check_levels("resnet20_cifar10", |model, work| {
+        planned(model, work, &["--points", "2"])
+    });
 }
 
 #[test]

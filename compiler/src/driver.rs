@@ -111,8 +111,21 @@ pub fn compile(
 ) -> Result<Compiled, Failure> {
     // The file as a verified graph of tensor ops.
     let graph = read_graph(source, observer)?;
+    compile_graph(graph, &source.path, settings, observer)
+}
+
+/// From a verified graph to the files of a library; `path` gives it its name.
+///
+/// # Errors
+/// What cannot be done with the graph on this target.
+pub fn compile_graph(
+    graph: Graph,
+    path: &Path,
+    settings: &Settings,
+    observer: &mut dyn Observer,
+) -> Result<Compiled, Failure> {
     // Patterns fused, layouts chosen; then loops over vectors, all levels at once.
-    let (graph, program) = plan(graph, &source.path, settings, observer)?;
+    let (graph, program) = to_program(graph, path, settings, observer)?;
     // Machine code, tables, archive, header, manifest.
     let library = generate_code(&program, settings, observer)?;
     Ok(Compiled {
@@ -154,17 +167,29 @@ pub fn read_model(
     let mut model = staged("decode", observer, |_| decode(&bytes, &source.path))?;
     drop(bytes);
     load_external_data(&mut model, &source.path)?;
-    let graph = staged(IMPORT, observer, |observer| {
-        import(model.clone(), source, observer)
-    })?;
+    let graph = import_loaded(&model, source, observer)?;
     Ok((model, graph))
+}
+
+/// The graph of a model from [`read_model`], perhaps changed since.
+///
+/// # Errors
+/// As [`read_graph`].
+pub fn import_loaded(
+    model: &ModelProto,
+    source: &Source,
+    observer: &mut dyn Observer,
+) -> Result<Graph, Failure> {
+    staged(IMPORT, observer, |observer| {
+        import(model.clone(), source, observer)
+    })
 }
 
 /// Passes and lowering.
 ///
 /// # Errors
 /// Ops that have no kernel.
-pub fn plan(
+pub fn to_program(
     graph: Graph,
     path: &Path,
     settings: &Settings,

@@ -44,7 +44,7 @@ fn chain() -> ModelProto {
 }
 
 /// `chain.onnx` and `train.npz`.
-fn folder() -> Folder {
+pub fn folder() -> Folder {
     let folder = Folder::empty();
     folder.write_model("chain.onnx", &chain());
     let shape = [N_SAMPLES, 2, 4, 4];

@@ -1,6 +1,6 @@
 //! `condensec eval MODEL`: how good each level is on a test set.
 
-mod test_set;
+pub(super) mod test_set;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -153,9 +153,9 @@ fn evaluate(engine: &mut Engine, set: &TestSet<'_>) -> Result<Vec<LevelScore>, F
 impl Tally {
     fn add(&mut self, set: &TestSet<'_>, run: usize, outputs: &[Vec<f32>]) {
         match &set.goal {
-            Goal::Labels { labels, n_classes } => {
-                let labels = &labels[run * set.samples.batch..][..set.samples.batch];
-                for (scores, &label) in outputs[0].chunks(*n_classes).zip(labels) {
+            Goal::Labels(labels) => {
+                let classes = &labels.classes[run * set.samples.batch..][..set.samples.batch];
+                for (scores, &label) in outputs[0].chunks(labels.n_classes).zip(classes) {
                     let rank = rank(scores, label);
                     self.n_top1 += usize::from(rank < 1);
                     self.n_top5 += usize::from(rank < 5);
@@ -176,7 +176,7 @@ impl Tally {
 
     fn score(&self, set: &TestSet<'_>) -> Score {
         match &set.goal {
-            Goal::Labels { .. } => Score::Accuracy {
+            Goal::Labels(_) => Score::Accuracy {
                 top1: self.n_top1 as f64 / set.samples.n_samples as f64,
                 top5: self.n_top5 as f64 / set.samples.n_samples as f64,
             },

@@ -16,6 +16,7 @@ mod measuring;
 mod merge;
 mod nest;
 mod ops;
+mod plan;
 mod progress;
 mod run;
 mod samples;
@@ -72,6 +73,7 @@ enum Command {
     Merge(merge::Args),
     Nest(nest::Args),
     Ops(ops::Args),
+    Plan(plan::Args),
     Run(run::Args),
     Targets(targets::Args),
     Tune(tune::Args),
@@ -91,6 +93,7 @@ impl Cli {
             Some(Command::Merge(args)) => merge::run(args),
             Some(Command::Nest(args)) => nest::run(args),
             Some(Command::Ops(args)) => ops::run(args),
+            Some(Command::Plan(args)) => plan::run(args),
             Some(Command::Run(args)) => run::run(args),
             Some(Command::Targets(args)) => targets::run(args),
             Some(Command::Tune(args)) => tune::run(args),
@@ -108,6 +111,7 @@ impl Cli {
             Some(Command::Merge(args)) => &args.format,
             Some(Command::Nest(args)) => &args.format,
             Some(Command::Ops(args)) => &args.format,
+            Some(Command::Plan(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,
             Some(Command::Tune(args)) => &args.format,

@@ -5,7 +5,6 @@ mod spacing;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use condensec_ir::eval::Array;
 use condensec_ir::{Diagnostic, Graph, LevelId, NodeId, Op};
 use condensec_nest::{BlockShape, Calibration, NestError, Nested, NestedLayer, Ranking, Recipe};
 use serde::Serialize;
@@ -288,13 +287,7 @@ fn calibration(
         .samples
         .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     let samples = Samples::new(arrays, &ports, path, limit)?;
-    let mut inputs = vec![Vec::with_capacity(samples.n_runs()); ports.len()];
-    for run in 0..samples.n_runs() {
-        for ((input, port), elems) in inputs.iter_mut().zip(&ports).zip(samples.inputs(run)) {
-            input.push(Array::new(&port.shape, elems.to_vec()));
-        }
-    }
-    Ok(Calibration { inputs })
+    Ok(samples.to_calibration(&ports))
 }
 
 fn refused(error: &NestError, model: &Path) -> Failure {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use condensec_ir::Diagnostic;
+use condensec_ir::eval::Array;
+use condensec_nest::Calibration;
 
 use super::arrays;
 use crate::engine::EnginePort;
@@ -105,6 +107,19 @@ impl<'a> Samples<'a> {
             .zip(&self.input_elems)
             .map(part)
             .collect()
+    }
+}
+
+impl Samples<'_> {
+    /// The samples to calibrate a model with these inputs.
+    pub fn to_calibration(&self, ports: &[EnginePort]) -> Calibration {
+        let mut inputs = vec![Vec::with_capacity(self.n_runs()); ports.len()];
+        for run in 0..self.n_runs() {
+            for ((input, port), elems) in inputs.iter_mut().zip(ports).zip(self.inputs(run)) {
+                input.push(Array::new(&port.shape, elems.to_vec()));
+            }
+        }
+        Calibration { inputs }
     }
 }
 

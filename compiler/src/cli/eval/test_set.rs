@@ -12,7 +12,7 @@ use crate::report::Failure;
 
 /// A test set that fits a model.
 #[derive(Debug)]
-pub(super) struct TestSet<'a> {
+pub(in crate::cli) struct TestSet<'a> {
     /// The inputs.
     pub samples: Samples<'a>,
     /// What the outputs are compared with.
@@ -21,16 +21,20 @@ pub(super) struct TestSet<'a> {
 
 /// What the outputs are compared with.
 #[derive(Debug)]
-pub(super) enum Goal<'a> {
+pub(in crate::cli) enum Goal<'a> {
     /// The first output has a score per class; one label per sample.
-    Labels {
-        /// The right classes.
-        labels: Vec<usize>,
-        /// Scores per sample.
-        n_classes: usize,
-    },
+    Labels(Labels),
     /// Reference elements of every output, all samples one after the other.
     Outputs(Vec<&'a [f32]>),
+}
+
+/// The right class of every sample.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Labels {
+    /// One per sample.
+    pub classes: Vec<usize>,
+    /// Scores per sample.
+    pub n_classes: usize,
 }
 
 impl<'a> TestSet<'a> {
@@ -60,12 +64,9 @@ impl Goal<'_> {
     /// The part for the first `n_samples` of `n_stored`.
     fn take(self, n_samples: usize, n_stored: usize) -> Self {
         match self {
-            Goal::Labels {
-                mut labels,
-                n_classes,
-            } => {
-                labels.truncate(n_samples);
-                Goal::Labels { labels, n_classes }
+            Goal::Labels(mut labels) => {
+                labels.classes.truncate(n_samples);
+                Goal::Labels(labels)
             }
             Goal::Outputs(outputs) => {
                 let part = |elems: &[f32]| elems.len() / n_stored * n_samples;
@@ -93,7 +94,7 @@ fn find_goal<'a>(
                 check_shape(y, &outputs[0], n_samples / batch * batch, file)?;
                 Ok(Goal::Outputs(vec![elems]))
             }
-            _ => labels(y, &outputs[0], n_samples, batch, file),
+            _ => Labels::new(y, &outputs[0], n_samples, batch, file).map(Goal::Labels),
         };
     }
     let mut references = Vec::new();
@@ -114,46 +115,52 @@ fn find_goal<'a>(
     Ok(Goal::Outputs(references))
 }
 
-fn labels<'a>(
-    y: &NpzArray,
-    output: &EnginePort,
-    n_samples: usize,
-    batch: usize,
-    file: &str,
-) -> Result<Goal<'a>, Failure> {
-    let values = y.to_i64_vec().map_err(|_| {
-        let found = y.elem_type().trim_matches('\'');
-        let message = format!("array \"y\" is of type {found}, expected integers or floats");
-        Diagnostic::error("wrong-dtype", message)
-            .at_file(file)
-            .at_tensor("y")
-    })?;
-    if !matches!(y.shape.as_slice(), [n] | [n, 1] if *n == n_samples) {
-        let message = format!("labels y have shape {:?}, expected [{n_samples}]", y.shape);
-        return Err(Diagnostic::error("wrong-shape", message)
-            .at_file(file)
-            .at_tensor("y")
-            .into());
+impl Labels {
+    /// Integers `y`, one per sample, as classes of `output`.
+    ///
+    /// # Errors
+    /// `wrong-dtype`, `wrong-shape`, `bad-label`.
+    pub fn new(
+        y: &NpzArray,
+        output: &EnginePort,
+        n_samples: usize,
+        batch: usize,
+        file: &str,
+    ) -> Result<Self, Failure> {
+        let values = y.to_i64_vec().map_err(|_| {
+            let found = y.elem_type().trim_matches('\'');
+            let message = format!("array \"y\" is of type {found}, expected integers or floats");
+            Diagnostic::error("wrong-dtype", message)
+                .at_file(file)
+                .at_tensor("y")
+        })?;
+        if !matches!(y.shape.as_slice(), [n] | [n, 1] if *n == n_samples) {
+            let message = format!("labels y have shape {:?}, expected [{n_samples}]", y.shape);
+            return Err(Diagnostic::error("wrong-shape", message)
+                .at_file(file)
+                .at_tensor("y")
+                .into());
+        }
+        let n_classes = output.n_elems() / batch;
+        let to_class = |&value: &i64| {
+            usize::try_from(value)
+                .ok()
+                .filter(|&class| class < n_classes)
+        };
+        let classes: Vec<usize> = values.iter().map_while(to_class).collect();
+        if let Some(&bad) = values.get(classes.len()) {
+            let message = format!(
+                "label {bad}, but output {:?} has {n_classes} classes",
+                output.name
+            );
+            return Err(Diagnostic::error("bad-label", message)
+                .at_file(file)
+                .at_tensor("y")
+                .at_index(&[classes.len()])
+                .into());
+        }
+        Ok(Self { classes, n_classes })
     }
-    let n_classes = output.n_elems() / batch;
-    let to_class = |&value: &i64| {
-        usize::try_from(value)
-            .ok()
-            .filter(|&class| class < n_classes)
-    };
-    let labels: Vec<usize> = values.iter().map_while(to_class).collect();
-    if let Some(&bad) = values.get(labels.len()) {
-        let message = format!(
-            "label {bad}, but output {:?} has {n_classes} classes",
-            output.name
-        );
-        return Err(Diagnostic::error("bad-label", message)
-            .at_file(file)
-            .at_tensor("y")
-            .at_index(&[labels.len()])
-            .into());
-    }
-    Ok(Goal::Labels { labels, n_classes })
 }
 
 #[cfg(test)]
@@ -184,14 +191,10 @@ mod tests {
         assert_eq!((all.samples.n_samples, all.samples.n_runs()), (3, 3));
         assert_eq!(all.samples.inputs(2), [&[4.0, 5.0]]);
         let two = set(&arrays, Some(2)).unwrap();
-        let Goal::Labels {
-            labels,
-            n_classes: 3,
-        } = two.goal
-        else {
+        let Goal::Labels(labels) = two.goal else {
             panic!("{:?}", two.goal)
         };
-        assert_eq!(labels, [2, 0]);
+        assert_eq!((labels.classes, labels.n_classes), (vec![2, 0], 3));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn spread_in_latency(
         .map_err(refused)?;
     let settings = args.codegen.settings(None, Texts::Skip)?;
     let mut watch = Watch::new(args.format.form(), None);
-    let (_, program) = driver::plan(nested.graph, &args.model, &settings, &mut watch)?;
+    let (_, program) = driver::to_program(nested.graph, &args.model, &settings, &mut watch)?;
     let cycles = program
         .levels
         .iter()

@@ -20,4 +20,4 @@ pub use masks::MAX_LEVELS;
 pub use merge::merge_levels;
 pub use nodes::{NODE_IMPORTERS, NodeImporter};
 pub use sidecar::MaskFile;
-pub use supernet::{fixed_layers, write_levels};
+pub use supernet::{fixed_layers, without_levels, write_levels};

@@ -4,12 +4,13 @@
 //! does not understand, and whatever the user knows the file by, stays. That takes weights and parameters
 //! that can be found in the file as the graph has them; [`fixed_layers`] names the layers whose cannot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use condensec_ir::tensor::{LevelRule, Tensor};
 use condensec_ir::{Diagnostic, Graph, NodeId, Op, TensorId};
 
 use super::constants::Literal;
+use super::masks::SUFFIXES;
 use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 /// How the file stores a tensor of the graph.
@@ -52,6 +53,30 @@ pub fn fixed_layers(model: &ModelProto, graph: &Graph) -> Vec<NodeId> {
         (!is_found).then_some(node)
     };
     graph.order().into_iter().filter_map(is_fixed).collect()
+}
+
+/// The highest level of a supernet as a plain model: the same file without its level data.
+pub fn without_levels(model: &ModelProto) -> ModelProto {
+    let mut plain = model.clone();
+    plain
+        .metadata_props
+        .retain(|entry| !entry.key().starts_with("condense."));
+    if let Some(graph) = &mut plain.graph {
+        let names: HashSet<String> = graph
+            .initializer
+            .iter()
+            .map(|tensor| tensor.name().to_string())
+            .collect();
+        let is_level_data = |name: &str| {
+            let bases = SUFFIXES
+                .iter()
+                .filter_map(|suffix| name.strip_suffix(suffix));
+            bases.into_iter().any(|base| names.contains(base))
+        };
+        graph.initializer.retain(|t| !is_level_data(t.name()));
+        graph.input.retain(|input| !is_level_data(input.name()));
+    }
+    plain
 }
 
 /// Gives `model` the levels of `nested`, which has been made of `graph`, the import of `model`.

@@ -1,0 +1,98 @@
+//! What an operating point may cost, or must reach.
+
+use std::str::FromStr;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Milliseconds on this machine, measured.
+    Latency,
+    /// Cycles that the cost model predicts.
+    Cycles,
+    /// Multiply-adds.
+    Macs,
+}
+
+impl Cost {
+    /// Heading of a column with such costs.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Latency => "ms",
+            Self::Cycles => "cycles",
+            Self::Macs => "MACs",
+        }
+    }
+}
+
+/// A time: `8ms`, `500us`, `0.01s`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Time {
+    /// In milliseconds.
+    pub ms: f64,
+    /// As the user wrote it.
+    pub text: String,
+}
+
+/// A count: `20M`, `1.5G`, `300k`, `12000`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Count {
+    /// The number.
+    pub n: f64,
+    /// As the user wrote it.
+    pub text: String,
+}
+
+const TIME_UNITS: &[(&str, f64)] = &[("ms", 1.0), ("us", 1e-3), ("s", 1e3)];
+const COUNT_UNITS: &[(&str, f64)] = &[("k", 1e3), ("M", 1e6), ("G", 1e9), ("", 1.0)];
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ms = parse(text, TIME_UNITS).ok_or("expected a time, e.g. 8ms or 500us")?;
+        let text = text.to_string();
+        Ok(Self { ms, text })
+    }
+}
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let n = parse(text, COUNT_UNITS).ok_or("expected a count, e.g. 20M")?;
+        let text = text.to_string();
+        Ok(Self { n, text })
+    }
+}
+
+/// A positive number with one of `units`; the first that fits counts.
+fn parse(text: &str, units: &[(&str, f64)]) -> Option<f64> {
+    let (number, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)))?;
+    let value: f64 = number.trim().parse().ok()?;
+    (value.is_finite() && value > 0.0).then_some(value * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_units() {
+        let ms = |text: &str| text.parse::<Time>().map(|time| time.ms);
+        assert_eq!(ms("8ms"), Ok(8.0));
+        assert_eq!(ms("500us"), Ok(0.5));
+        assert_eq!(ms("0.01s"), Ok(10.0));
+        let n = |text: &str| text.parse::<Count>().map(|count| count.n);
+        assert_eq!(n("20M"), Ok(2e7));
+        assert_eq!(n("1.5G"), Ok(1.5e9));
+        assert_eq!(n("12000"), Ok(12000.0));
+        for wrong in ["8", "ms", "-1ms", "0ms", "nanms", "infs", "1e999s"] {
+            assert!(wrong.parse::<Time>().is_err(), "{wrong}");
+        }
+        for wrong in ["", "M", "-3", "20m"] {
+            assert!(wrong.parse::<Count>().is_err(), "{wrong}");
+        }
+    }
+}
