@@ -7,6 +7,7 @@ pub mod emit;
 pub mod engine;
 pub mod frontend;
 mod given_shapes;
+pub mod idx;
 pub mod linker;
 pub mod model_name;
 pub mod npz;

@@ -132,3 +132,46 @@ fn a_test_set_that_does_not_fit_is_refused() {
         }
     }
 }
+
+/// An IDX file of bytes.
+fn idx(shape: &[u32], elems: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, shape.len() as u8];
+    file.extend(shape.iter().flat_map(|size| size.to_be_bytes()));
+    file.extend_from_slice(elems);
+    file
+}
+
+#[test]
+fn images_and_labels_as_idx_files() {
+    let folder = Folder::with_net();
+    let pixels: Vec<u8> = (0..72 * N_SAMPLES).map(|i| (i * 37 % 256) as u8).collect();
+    let labels: Vec<u8> = (0..N_SAMPLES).map(|i| (i % 3) as u8).collect();
+    let n = N_SAMPLES as u32;
+    folder.write("images", idx(&[n, 2, 6, 6], &pixels));
+    folder.write("labels", idx(&[n], &labels));
+    let scaled = pixels.iter().map(|&p| (f32::from(p) / 255.0 - 0.5) / 0.25);
+    let x = NpzArray::f32("x", &[N_SAMPLES, 2, 6, 6], scaled.collect());
+    let y = NpzArray::i64(
+        "y",
+        &[N_SAMPLES],
+        labels.iter().map(|&c| c.into()).collect(),
+    );
+    folder.write_arrays("test.npz", &[x, y]);
+    let top1 = |args: &str| -> Vec<Value> {
+        let evaluation = folder
+            .condensec(&format!("eval net.onnx --json {args}"))
+            .json();
+        let levels = evaluation["levels"].as_array().unwrap().iter();
+        levels.map(|level| level["top1"].clone()).collect()
+    };
+    let of_idx = top1("--data images --labels labels --mean 0.5 --deviation 0.25");
+    assert_eq!(of_idx, top1("--data test.npz"));
+    for (args, expected) in [
+        ("--data images", "missing-labels"),
+        ("--data images --labels test.npz", "bad-idx"),
+        ("--data labels --labels labels", "wrong-shape"),
+    ] {
+        let said = folder.condensec(&format!("eval net.onnx {args}")).refused();
+        assert!(said.contains(&format!("[{expected}]")), "{args}: {said}");
+    }
+}

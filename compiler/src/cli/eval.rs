@@ -1,5 +1,6 @@
 //! `condensec eval MODEL`: how good each level is on a test set.
 
+mod idx_data;
 pub(super) mod test_set;
 
 use std::path::PathBuf;
@@ -22,18 +23,27 @@ use crate::report::Failure;
 #[command(after_help = "\
 The archive has the samples as x (or one array per ONNX input, under its name), the first axis counting them, and
 either integer labels y, which give top-1 and top-5 accuracy, or reference outputs as floats (y, or one array per
-ONNX output), which give the largest and the mean absolute error. Samples run one by one, levels in turn.
+ONNX output), which give the largest and the mean absolute error. Images and labels may also be two IDX files, gzipped
+or not, as those of MNIST. Samples run one by one, levels in turn.
 
-Example:
+Examples:
+  condensec eval supernet.onnx --data t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz --mean 0.286 --deviation 0.353
   condensec eval supernet.onnx --data test.npz --json
   {samples, levels: [{level, name, density, macs, weight_bytes, top1, top5, min_ms}]}  (or max_abs_err, mean_abs_err)")]
 pub(super) struct Args {
     #[command(flatten)]
     load: LoadArgs,
 
-    /// Archive with the test set.
-    #[arg(long, value_name = "NPZ")]
+    /// Archive with the test set, or IDX file with its images.
+    #[arg(long, value_name = "FILE")]
     data: PathBuf,
+
+    /// IDX file with the labels of IDX images.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    scaling: idx_data::Scaling,
 
     /// Use only the first samples.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -73,7 +83,11 @@ enum Score {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
-    let arrays = driver::read_arrays(&args.data)?;
+    let idx = idx_data::read(&args.data, args.labels.as_ref(), args.scaling)?;
+    let arrays = match idx {
+        Some(arrays) => arrays,
+        None => driver::read_arrays(&args.data)?,
+    };
     let mut engine = args
         .load
         .load(samples::sample_shapes(&arrays), args.format)?;
