@@ -8,7 +8,8 @@ code on the test part. Every step adds to the one before it:
     statistics  + scale and bias per level and channel
     repair      + shared weights fitted to all levels
     grouping    + rows of a block chosen by likeness (blocks of several rows only): the default of `nest`
-    separate    the whole recipe, one model per density: the bound that sharing must approach
+    allocation  + `condensec plan`: layers choose from finer levels, at equal multiply-adds
+    separate    the recipe up to grouping, one model per density: the bound that sharing must approach
 
 Prints a Markdown table of the accuracy in percent, and writes all results as JSON.
 
@@ -41,8 +42,12 @@ STEPS = {
     "statistics": ["--exact-top", "--no-grouping"],
     "repair": ["--no-grouping"],
     "grouping": [],
+    "allocation": [],
     "separate": [],
 }
+# What layers may choose from; the levels' own densities are among them.
+FINE_DENSITIES = [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0]
+N_PLANNING = 512
 
 
 def images(name: str) -> np.ndarray:
@@ -69,20 +74,43 @@ def condensec(binary: str, *arguments: object) -> dict:
     return json.loads(ran.stdout)
 
 
-def levels_of(binary: str, model: Path, step: str, block: str, sparsity: list[float], folder: Path, seed: int):
-    """Accuracy and multiply-adds of every level of one supernet."""
+def nest(binary: str, model: Path, step: str, block: str, densities: list[float], folder: Path, seed: int) -> Path:
+    """A supernet with these levels."""
     supernet = folder / "supernet.onnx"
     arguments = ["nest", model, "--block", block, "-o", supernet]
-    arguments += ["--sparsity", ",".join(f"{s:g}" for s in sparsity)]
+    arguments += ["--sparsity", ",".join(f"{round(1 - d, 6):g}" for d in densities)]
     flags = STEPS[step]
     arguments += ["--no-grouping"] if flags is None else [*flags, "--calibrate", folder / f"train{seed}.npz"]
-    start = time.monotonic()
     condensec(binary, *arguments)
+    return supernet
+
+
+def plan(binary: str, supernet: Path, densities: list[float], folder: Path, seed: int) -> Path:
+    """Operating points of a supernet with the multiply-adds that its uniform levels have at `densities`."""
+    levels = condensec(binary, "inspect", supernet)["levels"]
+    budgets = [level["macs"] for level in levels if round(level["density"], 2) in densities[:-1]]
+    assert len(budgets) == len(densities) - 1, levels
+    planned = folder / "planned.onnx"
+    arguments = ["--data", folder / f"train{seed}.npz", "--samples", N_PLANNING]
+    condensec(binary, "plan", supernet, *arguments, "--macs", ",".join(map(str, budgets)), "-o", planned)
+    return planned
+
+
+def levels_of(binary: str, model: Path, step: str, block: str, densities: list[float], folder: Path, seed: int):
+    """Accuracy and multiply-adds of every level of one supernet."""
+    start = time.monotonic()
+    if step == "allocation":
+        supernet = nest(binary, model, step, block, FINE_DENSITIES, folder, seed)
+        supernet = plan(binary, supernet, densities, folder, seed)
+    else:
+        supernet = nest(binary, model, step, block, densities, folder, seed)
     seconds = time.monotonic() - start
     found = condensec(binary, "eval", supernet, "--data", folder / "test.npz", "--cpu", "native")
+    # Planned supernets have a lowest level more, which nobody asked for.
+    levels = found["levels"][-len(densities) :]
     return [
-        {"density": 1 - s, "top1": level["top1"], "macs": level["macs"], "ms": level["min_ms"], "nest_seconds": seconds}
-        for s, level in zip(sparsity, found["levels"])
+        {"density": d, "top1": level["top1"], "macs": level["macs"], "ms": level["min_ms"], "nest_seconds": seconds}
+        for d, level in zip(densities, levels, strict=True)
     ]
 
 
@@ -99,7 +127,6 @@ def main() -> None:
         print(f"skipped: nest_accuracy: {ASSETS} is not there")
         return
 
-    sparsity = [round(1 - density, 6) for density in DENSITIES]
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -122,10 +149,12 @@ def main() -> None:
                         continue
                     for seed in range(1 if step == "magnitude" else options.seeds):
                         if step == "separate":
-                            alone = [levels_of(options.condensec, onnx, step, block, [s], folder, seed) for s in sparsity]
-                            levels = [only for [only] in alone]
+                            models = [[density] for density in DENSITIES]
                         else:
-                            levels = levels_of(options.condensec, onnx, step, block, sparsity, folder, seed)
+                            models = [DENSITIES]
+                        levels = []
+                        for densities in models:
+                            levels += levels_of(options.condensec, onnx, step, block, densities, folder, seed)
                         for level in levels:
                             results.append({"model": model, "block": block, "recipe": step, "seed": seed, **level})
                         accuracies = [f"{100 * level['top1']:.2f}" for level in reversed(levels)]
