@@ -249,7 +249,15 @@ fn check_objects(what: &str, target: &Target, library: &Library) {
         }
     }
     let model = &library.name;
-    let interface = ["init", "level", "model", "run", "run_parallel", "set_level"];
+    let interface = [
+        "init",
+        "level",
+        "model",
+        "run",
+        "run_adaptive",
+        "run_parallel",
+        "set_level",
+    ];
     let mut interface: BTreeSet<String> =
         interface.iter().map(|n| format!("{model}_{n}")).collect();
     if library.sizes.weights > 0 {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::condensec::driver::{
-    Observer, Outcome, Settings, Source, compile, import_loaded, read_model,
+    Compiled, Observer, Outcome, Settings, Source, compile, import_loaded, read_model,
 };
 use ::condensec::engine::Engine;
 use ::condensec::frontend::onnx::without_levels;
@@ -103,63 +103,136 @@ fn what_is_no_library_is_refused() {
     );
 }
 
-/// Layers of one run at levels of their own give what the interpreter gives for such a network.
+/// The digits supernet in memory, as a graph, as a plain model and as a library.
+struct Digits {
+    supernet: Graph,
+    plain: Graph,
+    compiled: Compiled,
+    engine: Engine,
+    image: Vec<f32>,
+}
+
+impl Digits {
+    fn new() -> Self {
+        let source = Source {
+            path: workspace::root().join("examples/digits/digits_supernet.onnx"),
+            ..Source::default()
+        };
+        let target = targets::resolve("host", None, &[] as &[&str]).unwrap();
+        let settings = Settings {
+            backend: find_backend(None, &target).unwrap(),
+            target,
+            name: None,
+            optimization: 3,
+            texts: Texts::Skip,
+            schedules: Schedules::default(),
+        };
+        let (onnx, supernet) = read_model(&source, &mut Quiet).unwrap();
+        let plain = import_loaded(&without_levels(&onnx), &source, &mut Quiet).unwrap();
+        let compiled = compile(&source, &settings, &mut Quiet).unwrap();
+        let engine = Engine::from_library(&compiled.library).unwrap();
+        Self {
+            image: numbers::seeded(engine.inputs()[0].n_elems(), 3),
+            supernet,
+            plain,
+            compiled,
+            engine,
+        }
+    }
+
+    /// The masked layer whose level each step has.
+    fn layer_of_step(&self) -> Vec<usize> {
+        let graph = &self.compiled.graph;
+        let layers = MaskedLayers::of(graph);
+        assert_eq!(layers.names(), MaskedLayers::of(&self.supernet).names());
+        let nodes = graph.order();
+        let layer_of = |step: String| {
+            let node = nodes.iter().find(|&&node| graph.node(node).name == step);
+            layers.followed_by(*node.expect("steps compute nodes"))
+        };
+        self.engine.step_nodes().into_iter().map(layer_of).collect()
+    }
+
+    /// What the interpreter makes of layers at levels of their own.
+    fn check_point(&self, point: Vec<usize>, found: &[f32]) {
+        let graph = with_points(&self.plain, &self.supernet, &[point], vec![]);
+        let input = Array::new(&self.engine.inputs()[0].shape, self.image.clone());
+        let expected = &eval_graph(&graph, LevelId(0), &[input]).unwrap()[0].data;
+        let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() <= 1e-4 * largest, "{found:?} {expected:?}");
+        }
+    }
+}
+
 #[test]
 fn every_step_may_have_its_own_level() {
-    let source = Source {
-        path: workspace::root().join("examples/digits/digits_supernet.onnx"),
-        ..Source::default()
-    };
-    let target = targets::resolve("host", None, &[] as &[&str]).unwrap();
-    let settings = Settings {
-        backend: find_backend(None, &target).unwrap(),
-        target,
-        name: None,
-        optimization: 3,
-        texts: Texts::Skip,
-        schedules: Schedules::default(),
-    };
-    let compiled = compile(&source, &settings, &mut Quiet).unwrap();
-    let mut engine = Engine::from_library(&compiled.library).unwrap();
-    let image = numbers::seeded(engine.inputs()[0].n_elems(), 3);
-    let (onnx, supernet) = read_model(&source, &mut Quiet).unwrap();
-    let plain = import_loaded(&without_levels(&onnx), &source, &mut Quiet).unwrap();
-    let layers = MaskedLayers::of(&supernet);
-    let n_levels = supernet.n_levels as usize;
-    let point: Vec<usize> = (0..layers.len()).map(|i| (2 * i + 1) % n_levels).collect();
-    let graph = with_points(&plain, &supernet, std::slice::from_ref(&point), vec![]);
-    let shape = &engine.inputs()[0].shape;
-    let expected = eval_graph(&graph, LevelId(0), &[Array::new(shape, image.clone())]).unwrap();
-
-    // Steps are named after the nodes that they compute.
-    let lowered = MaskedLayers::of(&compiled.graph);
-    assert_eq!(lowered.names(), layers.names());
-    let nodes = compiled.graph.order();
-    let layer_of = |step: &String| {
-        let node = nodes
-            .iter()
-            .find(|&&node| compiled.graph.node(node).name == *step);
-        lowered.followed_by(*node.expect("steps compute nodes"))
-    };
-    let levels: Vec<usize> = engine
-        .step_nodes()
-        .iter()
-        .map(|step| point[layer_of(step)])
-        .collect();
+    let mut digits = Digits::new();
+    let n_levels = digits.supernet.n_levels as usize;
+    let layer_of_step = digits.layer_of_step();
+    let n_layers = MaskedLayers::of(&digits.supernet).len();
+    let point: Vec<usize> = (0..n_layers).map(|i| (2 * i + 1) % n_levels).collect();
+    let image = digits.image.clone();
     let mut found = vec![vec![0.0; 10]];
-    engine.run_mixed(&levels, &[&image], &mut found).unwrap();
-    let largest = expected[0].data.iter().fold(0.0f32, |a, b| a.max(b.abs()));
-    for (a, b) in found[0].iter().zip(&expected[0].data) {
-        assert!((a - b).abs() <= 1e-4 * largest, "{found:?} {expected:?}");
-    }
-    let mut uniform = vec![vec![0.0; 10]];
-    engine.set_level(1).unwrap();
-    let at_1 = engine.run(&[&image]).unwrap();
+    let mut choose = |step: usize, _| point[layer_of_step[step]];
+    let engine = &mut digits.engine;
     engine
-        .run_mixed(&vec![1; levels.len()], &[&image], &mut uniform)
+        .run_adaptive(&mut choose, &[&image], &mut found)
         .unwrap();
-    assert_eq!(uniform, at_1);
-    assert_ne!(found, at_1);
+
+    // Without a choice it is a run at the present level; what is no level means the highest.
+    let mut uniform = vec![vec![0.0; 10]];
+    for level in [1, n_levels - 1] {
+        engine.set_level(level).unwrap();
+        let expected = engine.run(&[&image]).unwrap();
+        let mut choose = |_, before: usize| match before == 1 {
+            true => 1,
+            false => usize::MAX,
+        };
+        engine
+            .run_adaptive(&mut choose, &[&image], &mut uniform)
+            .unwrap();
+        assert_eq!(uniform, expected);
+        assert_ne!(found, expected);
+    }
+    digits.check_point(point, &found[0]);
+}
+
+/// A machine that turns out slower than expected: the level falls on the way, and never rises.
+#[test]
+fn a_run_that_would_end_too_late_goes_on_at_a_lower_level() {
+    let mut digits = Digits::new();
+    let image = digits.image.clone();
+    let cycles = digits.engine.levels().last().unwrap().predicted_cycles as f32;
+    let mut found = vec![vec![0.0; 10]];
+    let mut run = |deadline_ns: f32, ns_per_step: u64| {
+        let mut now = 0;
+        let mut clock = || {
+            now += ns_per_step;
+            now
+        };
+        let levels =
+            digits
+                .engine
+                .run_by_deadline(deadline_ns, 1.0, &mut clock, &[&image], &mut found);
+        (levels.unwrap(), found[0].clone())
+    };
+    let top = run(2.0 * cycles, 1).0;
+    assert!(top.iter().all(|&level| level == 4), "{top:?}");
+    let lowest = run(0.0, 1).0;
+    assert!(lowest.iter().all(|&level| level == 0), "{lowest:?}");
+
+    let (levels, found) = run(1.2 * cycles, cycles as u64 / 8);
+    assert_eq!(levels[0], 4);
+    assert!(levels.is_sorted_by(|a, b| a >= b), "{levels:?}");
+    assert!(*levels.last().unwrap() < 4, "{levels:?}");
+    // The same levels, given beforehand: the same bits.
+    let mut expected = vec![vec![0.0; 10]];
+    digits
+        .engine
+        .run_adaptive(&mut |step, _| levels[step], &[&image], &mut expected)
+        .unwrap();
+    assert_eq!(found, expected[0]);
 }
 
 /// Looks at nothing.

@@ -1,10 +1,10 @@
 //! Switching levels of the digits supernet: every order, many instances, other threads; the results
-//! of a level are the same bits whatever came before.
+//! of a level are the same bits whatever came before. A run with a deadline switches on its way.
 
 use condensec_runtime::abi::{Model, STATE_ALIGN, STATE_MAGIC, Status};
 use condensec_runtime::pool::{ThreadPool, cnd_pool_parallel_for};
 use harness::random_graph::Random;
-use harness::{condensec, workspace};
+use harness::{c_program, condensec, workspace};
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::OnceLock;
@@ -263,4 +263,68 @@ fn a_switch_during_a_run_waits_for_the_next() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// A clock that goes on by `pace` with every step: at 0 the highest level is kept, in a hurry the level falls on the way, and
+/// a run without a choice is the same as `run`.
+const DEADLINE_PROGRAM: &str = r#"
+#include "digits.h"
+#include "cnd_deadline.h"
+#include <stdio.h>
+#include <string.h>
+
+static _Alignas(DIGITS_STATE_ALIGN) unsigned char memory[DIGITS_STATE_BYTES];
+static float image[32 * 32];
+static uint64_t now, pace;
+
+static uint64_t tick(void *context)
+{
+    (void)context;
+    return now += pace;
+}
+
+int main(void)
+{
+    digits *model;
+    float expected[10], found[10];
+    const void *const inputs[] = {image};
+    void *const outputs[] = {found};
+    uint8_t levels[64];
+    const cnd_model *about = digits_model();
+    float all = about->remaining_cycles[(DIGITS_LEVELS - 1) * about->n_steps];
+    for (int i = 0; i < 32 * 32; i++)
+        image[i] = (float)(i * 7919 % 256) / 128.0f - 1.0f;
+    if (about->n_steps > sizeof levels || digits_init(memory, sizeof memory, &model) != CND_OK)
+        return 1;
+    if (digits_run_adaptive(model, inputs, outputs, NULL, NULL) != CND_BAD_POINTER)
+        return 2;
+    for (int hurry = 0; hurry < 2; hurry++) {
+        cnd_deadline deadline = {.model = about, .ns_per_unit = 1, .deadline_ns = 1.2f * all, .clock = tick, .levels = levels};
+        pace = hurry ? (uint64_t)(all / 8) : 0;
+        cnd_deadline_start(&deadline);
+        if (digits_run_adaptive(model, inputs, outputs, cnd_deadline_choose, &deadline) != CND_OK)
+            return 3;
+        for (uint32_t i = 1; i < about->n_steps; i++)
+            if (levels[i] > levels[i - 1])
+                return 4;
+        if (digits_infer(model, image, expected) != CND_OK)
+            return 5;
+        if ((memcmp(expected, found, sizeof found) == 0) == hurry || (deadline.lowest_level < DIGITS_LEVELS - 1) != hurry)
+            return 6;
+        printf("%d to %u\n", levels[0], (unsigned)deadline.lowest_level);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn c_programs_can_run_by_a_deadline() {
+    let said = c_program::run_with_runtime(DEADLINE_PROGRAM);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert_eq!(lines[0], "4 to 4");
+    assert!(
+        lines[1].starts_with("4 to ") && lines[1] != "4 to 4",
+        "{said}"
+    );
 }

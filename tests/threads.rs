@@ -2,12 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ::condensec::engine::Engine;
 use ::condensec::frontend::onnx::proto::encode_model;
 use condensec_examples::model_zoo::{self, BatchNorm, MaskRule, Network, Sparsity, ZooOptions};
-use harness::{condensec, numbers, workspace};
+use harness::{c_program, condensec, numbers, workspace};
 use tempfile::TempDir;
 
 fn digits() -> PathBuf {
@@ -123,51 +122,5 @@ int main(void)
     return 0;
 }
 "#;
-    let folder = TempDir::new().unwrap();
-    let runtime = workspace::root().join("runtime");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    run(Command::new(rustc)
-        .args(["--edition", "2024", "-O", "--cfg", "feature=\"std\""])
-        .args([
-            "--crate-type",
-            "staticlib",
-            "--crate-name",
-            "condensec_runtime",
-        ])
-        .arg(runtime.join("src/lib.rs"))
-        .current_dir(folder.path()));
-    condensec::compile(&digits(), folder.path(), &["--name", "digits"]);
-    std::fs::write(folder.path().join("main.c"), PROGRAM).unwrap();
-    run(Command::new("cc")
-        .args([
-            "-std=c11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Wpedantic",
-            "-Werror",
-            "-I",
-        ])
-        .arg(runtime.join("include"))
-        .args(["main.c", "libdigits.a", "libcondensec_runtime.a"])
-        .args(["-lm", "-ldl", "-pthread", "-o", "main"])
-        .current_dir(folder.path()));
-    assert_eq!(
-        run(&mut Command::new(folder.path().join("main"))),
-        "the same\n"
-    );
-}
-
-/// Runs to success, and returns what it prints.
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8(output.stdout).expect("UTF-8")
+    assert_eq!(c_program::run_with_runtime(PROGRAM), "the same\n");
 }

@@ -27,8 +27,8 @@ pub struct DescriptorFields<'a> {
     pub state_bytes: u64,
     /// Offset of the arena in the state.
     pub arena_offset: u64,
-    /// `init`, `set_level`, `level`, `run`, `run_parallel`.
-    pub entry_points: [FunctionId; 5],
+    /// `init`, `set_level`, `level`, `run`, `run_parallel`, `run_adaptive`.
+    pub entry_points: [FunctionId; 6],
 }
 
 /// Where the tables are among the data objects of the model.
@@ -92,6 +92,7 @@ pub fn add_tables(
         return Err(bad(format!("{argument:?} does not fit 32 bits")));
     }
     let steps = add_steps(program, fields.pointer_bytes, &mut strings, data);
+    let remaining_cycles = add_remaining_cycles(program, fields.pointer_bytes, data);
     let levels = add_levels(program, fields.pointer_bytes, steps, &mut strings, data);
     let inputs = add_ports(
         &program.inputs,
@@ -139,6 +140,7 @@ pub fn add_tables(
     for entry_point in fields.entry_points {
         model.address(Symbol::Function(entry_point));
     }
+    model.address(Symbol::Data(remaining_cycles, 0));
     model.end_struct();
     let struct_bytes = model.bytes.len() as u32;
     model.bytes[struct_bytes_at..struct_bytes_at + 4].copy_from_slice(&struct_bytes.to_le_bytes());
@@ -173,6 +175,7 @@ fn add_steps(
             arguments,
             n_tasks,
             node,
+            predicted_cycles: _,
         } = step;
         steps.address(Symbol::Function(*kernel));
         steps.address(Symbol::Data(blocks_id, blocks.add(arguments)));
@@ -181,6 +184,19 @@ fn add_steps(
     }
     data.add("arguments", blocks.table);
     data.add("steps", steps)
+}
+
+/// Per level and step, the predicted cycles from this step to the end.
+fn add_remaining_cycles(program: &Program, pointer_bytes: usize, data: &mut TableData) -> DataId {
+    let mut table = Table::new(pointer_bytes);
+    for steps in &program.steps {
+        let mut remaining: u64 = steps.iter().map(|step| step.predicted_cycles).sum();
+        for step in steps {
+            table.u32((remaining as f32).to_bits());
+            remaining -= step.predicted_cycles;
+        }
+    }
+    data.add("remaining_cycles", table)
 }
 
 fn add_levels(
@@ -414,6 +430,7 @@ mod tests {
             arguments: vec![Argument::Index(v)],
             n_tasks: 7,
             node: "conv".into(),
+            predicted_cycles: 2,
         };
         Program {
             name: "m".into(),
@@ -449,6 +466,7 @@ mod tests {
                 FunctionId(12),
                 FunctionId(13),
                 FunctionId(14),
+                FunctionId(15),
             ],
         };
         let mut data = TableData::new(&program);
@@ -501,6 +519,8 @@ mod tests {
             offset_of!(Model, level),
             offset_of!(Model, run),
             offset_of!(Model, run_parallel),
+            offset_of!(Model, run_adaptive),
+            offset_of!(Model, remaining_cycles),
         ];
         assert_eq!(offsets(model), pointers.map(|p| p as u64));
 
@@ -535,6 +555,19 @@ mod tests {
     }
 
     #[test]
+    fn cycles_remain_until_the_last_step_is_done() {
+        let (data, _) = tables(8);
+        let remaining = &named(&data, "remaining_cycles").bytes;
+        let values: Vec<f32> = remaining
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&word| f32::from_le_bytes(word))
+            .collect();
+        assert_eq!(values, [4.0, 2.0, 4.0, 2.0]);
+    }
+
+    #[test]
     fn equal_argument_blocks_are_shared() {
         let (data, _) = tables(8);
         assert_eq!(named(&data, "arguments").bytes.len(), 3 * 8);
@@ -552,7 +585,7 @@ mod tests {
         assert_eq!(named(&data, "inputs").bytes.len(), 24);
         // name, steps, four 64-bit fields.
         assert_eq!(named(&data, "levels").bytes.len(), 2 * 40);
-        // 6 words, 13 pointers, 6 64-bit fields, and padding to 8.
-        assert_eq!(named(&data, "descriptor").bytes.len(), 128);
+        // 6 words, 15 pointers, 6 64-bit fields, and padding to 8.
+        assert_eq!(named(&data, "descriptor").bytes.len(), 136);
     }
 }

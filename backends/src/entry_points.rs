@@ -7,10 +7,11 @@
 //! offset 0        level, an i32 that `set_level` writes and `run` reads, each in one atomic access
 //! offset 4        STATE_MAGIC
 //! offset 8        bases: arena, inputs, outputs, as pointers
+//! behind them     level of the next step of `run_adaptive`, an i32
 //! next 64-multiple: the activation arena
 //! ```
 //! `run` reads the level once, so a change during a run takes effect with the next one;
-//! `run_parallel` differs in who calls the kernels only. An address that is no initialised state is
+//! `run_parallel` differs in who calls the kernels only, and `run_adaptive` asks before every step. An address that is no initialised state is
 //! told by alignment and magic; that is a help against mistakes, not a defence.
 
 mod run;
@@ -40,15 +41,20 @@ const NO_LEVEL: i32 = -1;
 impl StateLayout {
     /// The layout for `program` on a target with pointers of `pointer_bytes`.
     pub fn new(program: &Program, pointer_bytes: usize) -> Self {
-        let n_bases = 1 + program.inputs.len() + program.outputs.len();
-        let arena_offset =
-            (BASES_AT + n_bases * pointer_bytes).next_multiple_of(STATE_ALIGN) as u64;
+        let step_level_at = step_level_at(program, pointer_bytes);
+        let arena_offset = (step_level_at + 4).next_multiple_of(STATE_ALIGN) as u64;
         let state_bytes = (arena_offset + program.arena_bytes).next_multiple_of(STATE_ALIGN as u64);
         Self {
             arena_offset,
             state_bytes,
         }
     }
+}
+
+/// Where the level of the next step is kept.
+fn step_level_at(program: &Program, pointer_bytes: usize) -> usize {
+    let n_bases = 1 + program.inputs.len() + program.outputs.len();
+    BASES_AT + n_bases * pointer_bytes
 }
 
 /// What the entry points refer to.
@@ -65,7 +71,15 @@ pub struct Context<'a> {
 }
 
 /// Names of the entry points in the order of [`build`], without the model's prefix.
-pub const NAMES: [&str; 6] = ["init", "set_level", "level", "run", "run_parallel", "model"];
+pub const NAMES: [&str; 7] = [
+    "init",
+    "set_level",
+    "level",
+    "run",
+    "run_parallel",
+    "run_adaptive",
+    "model",
+];
 
 /// Builds the entry points, in the order of [`NAMES`].
 pub fn build(context: &Context<'_>) -> Vec<Function> {
@@ -75,6 +89,7 @@ pub fn build(context: &Context<'_>) -> Vec<Function> {
         level(context),
         run::run(context),
         run::run_parallel(context),
+        run::run_adaptive(context),
         model(context),
     ];
     for function in &mut functions {
@@ -266,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_arena_follows_the_bases() {
-        // 8 bytes of level and magic, 4 pointers.
+        // 8 bytes of level and magic, 4 pointers, 4 bytes of level.
         let program = program();
         let wide = StateLayout::new(&program, 8);
         assert_eq!(
@@ -321,7 +336,7 @@ mod tests {
             steps: DataId(0),
             model: DataId(1),
         };
-        let [init, set_level, level, ..]: [Function; 6] = build(&context).try_into().unwrap();
+        let [init, set_level, level, ..]: [Function; 7] = build(&context).try_into().unwrap();
         let mut machine = Machine::new(&program);
         let (state, out) = (machine.allocate("state", 192), machine.allocate("out", 8));
         let mut call = |function: &Function, arguments: &[u64]| {

@@ -52,7 +52,7 @@ impl<'a> Image<'a> {
             pointer_bytes,
             state_bytes: state.state_bytes,
             arena_offset: state.arena_offset,
-            entry_points: [0, 1, 2, 3, 4].map(entry_point),
+            entry_points: [0, 1, 2, 3, 4, 5].map(entry_point),
         };
         let mut tables = TableData::new(program);
         let ids = descriptor::add_tables(program, &fields, &mut tables)?;
@@ -297,6 +297,7 @@ mod tests {
             arguments: vec![Argument::Index(1 << 32)],
             n_tasks: 1,
             node: "k".into(),
+            predicted_cycles: 2,
         });
         assert_eq!(
             refused(&program),

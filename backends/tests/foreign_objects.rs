@@ -74,6 +74,7 @@ fn elf_libraries_show_the_interface_only() {
             "level",
             "model",
             "run",
+            "run_adaptive",
             "run_parallel",
             "set_level",
             "weights",

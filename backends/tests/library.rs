@@ -18,11 +18,12 @@ use std::process::Command;
 use target_lexicon::BinaryFormat;
 
 /// Symbols of a library called `list` behind `list_`, sorted.
-const INTERFACE: [&str; 7] = [
+const INTERFACE: [&str; 8] = [
     "init",
     "level",
     "model",
     "run",
+    "run_adaptive",
     "run_parallel",
     "set_level",
     "weights",

@@ -8,7 +8,7 @@
 use core::ffi::{c_char, c_void};
 
 /// Version of this interface; it changes with any of the types below.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Alignment of the state memory that the caller gives to `init`, in bytes.
 pub const STATE_ALIGN: usize = 64;
@@ -122,6 +122,19 @@ pub type RunParallel = unsafe extern "C" fn(
     pool: *mut c_void,
 ) -> i32;
 
+/// Changes the level of a run before step `step`, if it likes: `*level` is that of the step before, at first that of
+/// [`SetLevel`]. What is no level means the highest. `context` is what the caller of the run gave.
+pub type ChooseLevel = unsafe extern "C" fn(context: *mut c_void, step: usize, level: *mut u32);
+/// `run_adaptive`: `run` on this thread, with `choose` called before every step. Steps compute the same values in the same
+/// layouts at all levels, so any choice gives the results of the layers at their levels.
+pub type RunAdaptive = unsafe extern "C" fn(
+    state: *mut c_void,
+    inputs: *const *const c_void,
+    outputs: *const *mut c_void,
+    choose: Option<ChooseLevel>,
+    context: *mut c_void,
+) -> i32;
+
 /// The static description of a model.
 #[repr(C)]
 pub struct Model {
@@ -175,6 +188,10 @@ pub struct Model {
     pub run: Run,
     /// Entry point; since version 2.
     pub run_parallel: RunParallel,
+    /// Entry point; since version 3.
+    pub run_adaptive: RunAdaptive,
+    /// Predicted cycles from each step to the end, one thread: `n_levels` rows, L0 first, of `n_steps`; since version 3.
+    pub remaining_cycles: *const f32,
 }
 
 // SAFETY: all pointers lead to constants of the library, which nobody writes.

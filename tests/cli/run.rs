@@ -221,3 +221,28 @@ fn an_array_too_many_is_a_warning() {
     "#]]
     .assert_eq(&ran.stderr);
 }
+
+#[test]
+fn a_deadline_lowers_the_level() {
+    let folder = Folder::with_library();
+    let values = models::numbers(72, 5);
+    folder.write_arrays(
+        "in.npz",
+        &[NpzArray::f32("image", &models::INPUT, values.clone())],
+    );
+    // Nothing runs in a nanosecond, and everything in a day.
+    for (deadline, level) in [("0.001us", 0), ("86400s", 2)] {
+        let args =
+            format!("run out --deadline {deadline} --inputs in.npz --outputs out.npz --json");
+        let ran = folder.condensec(&args).json();
+        assert!(ran["ms"].as_f64().unwrap() > 0.0);
+        let steps = ran["steps"].as_array().unwrap();
+        assert!(steps.iter().all(|step| step["level"] == level), "{ran}");
+        assert_output(&folder, &interpret(&folder, 1, level, &values));
+    }
+    let said = folder
+        .condensec("run out --deadline 0.001us --inputs in.npz --outputs out.npz")
+        .success()
+        .stdout;
+    assert!(said.contains("L0 from "), "{said}");
+}

@@ -1,6 +1,7 @@
 //! Test support shared by the runners.
 
 pub mod assets;
+pub mod c_program;
 pub mod condensec;
 pub mod filetest;
 pub mod graphs;

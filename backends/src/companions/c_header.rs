@@ -138,6 +138,10 @@ typedef void (*cnd_kernel)(void *const *bases, const void *arguments, size_t beg
 typedef void (*cnd_parallel_for)(void *pool, cnd_kernel kernel, void *const *bases, const void *arguments,
                                  size_t n_tasks);
 
+/* Changes the level of a run before this step, if it likes; *level is that of the step before, at first the
+ * model's. What is no level means the highest. context is the caller's. */
+typedef void (*cnd_choose_level)(void *context, size_t step, uint32_t *level);
+
 /* One kernel call of a run. Tasks are independent of each other; steps are not. */
 typedef struct cnd_step {{
     cnd_kernel kernel;
@@ -183,6 +187,9 @@ typedef struct cnd_model {{
     cnd_status (*run)(void *state, const void *const *inputs, void *const *outputs);
     cnd_status (*run_parallel)(void *state, const void *const *inputs, void *const *outputs,
                                cnd_parallel_for parallel_for, void *pool);
+    cnd_status (*run_adaptive)(void *state, const void *const *inputs, void *const *outputs,
+                               cnd_choose_level choose, void *context);
+    const float *remaining_cycles; /* from each step to the end: n_levels rows, L0 first, of n_steps */
 }} cnd_model;
 #endif /* CND_ABI_H */
 
@@ -208,7 +215,7 @@ fn size_asserts(pointer_bytes: usize) -> String {
         ("cnd_level", 2 * p + 32),
         (
             "cnd_model",
-            (8 + 4 * p + 16 + 4 * p + 48 + 5 * p).next_multiple_of(8),
+            (8 + 4 * p + 16 + 4 * p + 48 + 7 * p).next_multiple_of(8),
         ),
     ];
     let mut out = String::new();
@@ -271,6 +278,9 @@ cnd_status {name}_run({name} *model, const void *const inputs[], void *const out
 /* The same, with the tasks of a step done by parallel_for; null does them here. Starts no threads. */
 cnd_status {name}_run_parallel({name} *model, const void *const inputs[], void *const outputs[],
                                cnd_parallel_for parallel_for, void *pool);
+/* run, with choose called before every step: a level change in the middle of a run. */
+cnd_status {name}_run_adaptive({name} *model, const void *const inputs[], void *const outputs[],
+                               cnd_choose_level choose, void *context);
 /* The static description: all that is in the manifest. */
 const cnd_model *{name}_model(void);
 

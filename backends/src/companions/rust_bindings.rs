@@ -102,8 +102,18 @@ pub const STATE_BYTES: usize = {state_bytes};
         parallel_for: ParallelFor,
         pool: *mut c_void,
     ) -> i32;
+    fn {name}_run_adaptive(
+        state: *mut c_void,
+        inputs: *const *const c_void,
+        outputs: *const *mut c_void,
+        choose: ChooseLevel,
+        context: *mut c_void,
+    ) -> i32;
     fn {name}_model() -> *const c_void;
 }}
+
+/// Changes the level of a run before a step, see [`Model::run_adaptive`].
+pub type ChooseLevel = unsafe extern "C" fn(context: *mut c_void, step: usize, level: *mut u32);
 
 /// Does tasks `begin..end` of a step.
 pub type Kernel = unsafe extern "C" fn(
@@ -232,6 +242,34 @@ impl<'memory> Model<'memory> {{
                 outputs.as_ptr(),
                 parallel_for,
                 pool,
+            )
+        }};
+        debug_assert_eq!(status, 0);
+    }}
+
+    /// [`Model::run`] on this thread, with a change of level in the middle: `choose(step, level)` is called before every
+    /// step with the level of the step before and returns that of this one. What is no level means the highest.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run_adaptive<F: FnMut(usize, u32) -> u32>(&mut self, mut choose: F{parameters}) {{
+        unsafe extern "C" fn call<F: FnMut(usize, u32) -> u32>(
+            context: *mut c_void,
+            step: usize,
+            level: *mut u32,
+        ) {{
+            // SAFETY: `context` is the closure of the run under way, `level` a word of its state.
+            let (choose, level) = unsafe {{ (&mut *context.cast::<F>(), &mut *level) }};
+            *level = choose(step, *level);
+        }}
+        let inputs: [*const c_void; {n_inputs}] = [{inputs}];
+        let outputs: [*mut c_void; {n_outputs}] = [{outputs}];
+        // SAFETY: as in `run`; `choose` outlives the call.
+        let status = unsafe {{
+            {name}_run_adaptive(
+                self.switch.state,
+                inputs.as_ptr(),
+                outputs.as_ptr(),
+                call::<F>,
+                (&raw mut choose).cast(),
             )
         }};
         debug_assert_eq!(status, 0);

@@ -1,13 +1,18 @@
-//! One inference: `<name>_run`, and `<name>_run_parallel`, which has the caller share out the tasks.
+//! One inference: `<name>_run`; `<name>_run_parallel`, which has the caller share out the tasks; and
+//! `<name>_run_adaptive`, which lets the caller change the level before every step.
 //!
 //! ```text
 //! check the pointers, copy them into the state, read the level once
 //! for step in steps[level]
 //!   run           kernel(bases, arguments, 0, n_tasks)
 //!   run_parallel  parallel_for(pool, kernel, bases, arguments, n_tasks)    if n_tasks > 1, else as above
+//!   run_adaptive  choose(context, number of the step, &level), then as `run` with the step of that level
 //! ```
 
-use super::{BASES_AT, Context, LEVEL_AT, StateLayout, check, check_state, is_null, new, status};
+use super::{
+    BASES_AT, Context, LEVEL_AT, StateLayout, check, check_state, is_null, new, status,
+    step_level_at,
+};
 use crate::descriptor::step_bytes;
 use condensec_ir::kernel::{
     CompareOp, Function, FunctionBuilder, IntBinaryOp, MemoryType, Symbol, Type, Value,
@@ -58,12 +63,50 @@ pub(super) fn run_parallel(context: &Context<'_>) -> Function {
     f.finish_with(Some(result))
 }
 
+/// `<name>_run_adaptive(state, inputs, outputs, choose, context) -> status`
+pub(super) fn run_adaptive(context: &Context<'_>) -> Function {
+    let mut f = new(context, "run_adaptive", &[Type::Ptr; 5]);
+    let [state, inputs, outputs, choose, caller] = f.parameters();
+    let Context {
+        program,
+        pointer_bytes,
+        ..
+    } = *context;
+    let null = is_null(&mut f, choose);
+    let result = check(&mut f, &[null], Status::BadPointer, |f| {
+        check_run(context, f, [state, inputs, outputs], |f, run| {
+            let n_levels = program.n_levels() as i32;
+            let chosen = f.ptr_add_const(state, step_level_at(program, pointer_bytes));
+            f.store(MemoryType::I32, run.level, chosen, 0);
+            let level_bytes = run.n_steps * step_bytes(pointer_bytes);
+            f.for_range(run.n_steps, |f, i| {
+                f.call_indirect(choose, &[caller, i, chosen]);
+                let wanted = f.load(MemoryType::I32, chosen, 0);
+                // Whatever the caller says, no step is read outside the tables.
+                let (highest, n_levels) = (f.i32(n_levels - 1), f.i32(n_levels));
+                let exists = f.compare(CompareOp::Lt, wanted, n_levels);
+                let level = f.select(exists, wanted, highest);
+                f.store(MemoryType::I32, level, chosen, 0);
+                let level = f.i32_to_index(level);
+                let steps = f.ptr_offset(run.tables, level, level_bytes);
+                run.step(f, steps, i).run(f);
+            });
+            status(f, Status::Ok)
+        })
+    });
+    f.finish_with(Some(result))
+}
+
 /// A run whose arguments have been checked.
 struct Run {
     pointer_bytes: usize,
     /// Arena, inputs and outputs.
     bases: Value,
-    /// The step table of the level, with `n_steps` entries.
+    /// The level that `set_level` asked for, an i32.
+    level: Value,
+    /// The step tables of all levels, L0 first.
+    tables: Value,
+    /// The one of the level, with `n_steps` entries.
     steps: Value,
     n_steps: usize,
 }
@@ -80,17 +123,21 @@ struct Step {
 impl Run {
     /// Runs `body` on every step in order.
     fn for_steps(&self, f: &mut FunctionBuilder, body: impl FnOnce(&mut FunctionBuilder, Step)) {
-        let pointer_bytes = self.pointer_bytes;
         f.for_range(self.n_steps, |f, i| {
-            let entry = f.ptr_offset(self.steps, i, step_bytes(pointer_bytes));
-            let step = Step {
-                kernel: f.load(MemoryType::Ptr, entry, 0),
-                bases: self.bases,
-                arguments: f.load(MemoryType::Ptr, entry, pointer_bytes),
-                n_tasks: f.load(MemoryType::Index, entry, 3 * pointer_bytes),
-            };
+            let step = self.step(f, self.steps, i);
             body(f, step);
         });
+    }
+
+    /// Entry `i` of a step table.
+    fn step(&self, f: &mut FunctionBuilder, steps: Value, i: Value) -> Step {
+        let entry = f.ptr_offset(steps, i, step_bytes(self.pointer_bytes));
+        Step {
+            kernel: f.load(MemoryType::Ptr, entry, 0),
+            bases: self.bases,
+            arguments: f.load(MemoryType::Ptr, entry, self.pointer_bytes),
+            n_tasks: f.load(MemoryType::Index, entry, 3 * self.pointer_bytes),
+        }
     }
 }
 
@@ -147,12 +194,14 @@ fn check_run(
             check(f, &[no_such_level], Status::BadLevel, |f| {
                 let arena = f.ptr_add_const(state, layout.arena_offset as usize);
                 f.store(MemoryType::Ptr, arena, bases, 0);
-                let table = f.address(Symbol::Data(context.steps, 0));
-                let level = f.i32_to_index(level);
-                let steps = f.ptr_offset(table, level, n_steps * step_bytes(pointer_bytes));
+                let tables = f.address(Symbol::Data(context.steps, 0));
+                let index = f.i32_to_index(level);
+                let steps = f.ptr_offset(tables, index, n_steps * step_bytes(pointer_bytes));
                 let run = Run {
                     pointer_bytes,
                     bases,
+                    level,
+                    tables,
                     steps,
                     n_steps,
                 };

@@ -146,6 +146,14 @@ int plain_run_parallel(state *s, const void *const *inputs, void *const *outputs
     return plain_run(s, inputs, outputs);
 }
 
+/* One step: nothing to choose. */
+int plain_run_adaptive(state *s, const void *const *inputs, void *const *outputs, void (*choose)(void), void *context)
+{
+    (void)choose;
+    (void)context;
+    return plain_run(s, inputs, outputs);
+}
+
 const void *plain_model(void)
 {
     return plain__descriptor;

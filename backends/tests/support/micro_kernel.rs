@@ -117,6 +117,7 @@ pub fn list_program(tile: Tile, n_columns: usize, widths: Widths) -> Program {
         arguments,
         n_tasks: 1,
         node: "list".into(),
+        predicted_cycles: 2,
     });
     program
 }

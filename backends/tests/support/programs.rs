@@ -136,6 +136,7 @@ pub fn map(
         arguments: vec![],
         n_tasks: 1,
         node: "map".into(),
+        predicted_cycles: 2,
     });
     program
 }
@@ -151,6 +152,7 @@ pub fn add_step(program: &mut Program, function: Function, arguments: &[Argument
             arguments,
             n_tasks: 1,
             node,
+            predicted_cycles: 2,
         });
     }
 }

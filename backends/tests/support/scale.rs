@@ -44,6 +44,7 @@ pub fn scale() -> Program {
                 arguments,
                 n_tasks: 8,
                 node: node.into(),
+                predicted_cycles: 2,
             });
         }
     }

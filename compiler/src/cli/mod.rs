@@ -18,6 +18,7 @@ mod nest;
 mod ops;
 mod plan;
 mod progress;
+mod quantities;
 mod run;
 mod samples;
 pub mod standard_output;

@@ -4,7 +4,6 @@
 //! they matter. The search finds a chain of better choices between the lowest and the highest level; the points on
 //! it that the user wants become the levels of another supernet, over the same weights.
 
-mod budget;
 mod choice;
 mod layers;
 mod loss;
@@ -18,14 +17,14 @@ use condensec_ir::{Diagnostic, Graph};
 use condensec_nest::{Assignment, MaskedLayers, NestError, rematch, with_points};
 use serde::Serialize;
 
-use self::budget::{Cost, Count, Time};
 use self::choice::{Choice, Wish};
-use self::layers::{Costs, Layers};
+use self::layers::{Cost, Costs, Layers};
 use self::loss::{Judge, Score};
 use super::arguments::{CodegenArgs, FormatArgs, ImportArgs};
 use super::eval::test_set::Labels;
 use super::measuring::{empty_outputs, pin_or_warn};
 use super::progress::Progress;
+use super::quantities::{Count, Time};
 use super::samples::{self, Samples};
 use super::supernet_file;
 use super::table::{self, Column};

@@ -1,12 +1,13 @@
-//! Runs step by step, as the step tables say: with a look at the clock between two steps, or with a level of its
-//! own for every step.
+//! Runs step by step: with a look at the clock between two steps, or with a choice of level before each.
 
 use std::ffi::c_void;
+use std::ptr;
 use std::time::Instant;
 
 use condensec_runtime::abi::Step;
+use condensec_runtime::deadline::Deadline;
 
-use super::{Engine, check_lengths, text};
+use super::{Engine, check_lengths, check_status, text};
 use crate::report::Failure;
 
 /// One step of a run.
@@ -51,31 +52,70 @@ impl Engine {
         Ok(times)
     }
 
-    /// One inference on this thread with step `i` at level `levels[i]`: steps compute the same values in the same
-    /// layouts at all levels.
+    /// One inference on this thread; `choose(step, level)` gets the level of the step before, at first the present one,
+    /// and returns that of the step. What is no level means the highest.
     ///
     /// # Errors
     /// As [`Engine::run_into`].
-    ///
-    /// # Panics
-    /// If there are not as many levels as steps, or one does not exist.
-    pub fn run_mixed(
+    pub fn run_adaptive(
         &mut self,
-        levels: &[usize],
+        choose: &mut dyn FnMut(usize, usize) -> usize,
         inputs: &[&[f32]],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), Failure> {
-        assert_eq!(
-            levels.len(),
-            self.model.n_steps as usize,
-            "levels of all steps"
-        );
         let bases = self.bases(inputs, outputs)?;
-        for (at, &level) in levels.iter().enumerate() {
-            // SAFETY: as in `run_steps`.
-            unsafe { run_step(&self.steps(level)[at], &bases) };
-        }
-        Ok(())
+        let (inputs, outputs) = bases[1..].split_at(self.inputs.len());
+        let mut choose = choose;
+        // SAFETY: the state is initialised, both arrays have an entry for every port, of the sizes that were checked,
+        // and `choose` outlives the call that gets it.
+        let status = unsafe {
+            (self.model.run_adaptive)(
+                self.state,
+                inputs.as_ptr().cast(),
+                outputs.as_ptr(),
+                Some(call),
+                (&raw mut choose).cast(),
+            )
+        };
+        check_status(status, "run_adaptive")
+    }
+
+    /// One inference on this thread that is to take no more than `deadline_ns`, started at the present level; returns the
+    /// level of every step. A predicted cycle is expected to take `ns_per_cycle`; `clock` tells nanoseconds.
+    ///
+    /// # Errors
+    /// As [`Engine::run_into`].
+    pub fn run_by_deadline(
+        &mut self,
+        deadline_ns: f32,
+        ns_per_cycle: f32,
+        clock: &mut dyn FnMut() -> u64,
+        inputs: &[&[f32]],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<Vec<usize>, Failure> {
+        let mut levels = vec![0; self.model.n_steps as usize];
+        let mut clock = clock;
+        let mut deadline = Deadline {
+            model: self.model,
+            remaining: ptr::null(),
+            ns_per_unit: ns_per_cycle,
+            deadline_ns,
+            clock: tell_time,
+            clock_context: (&raw mut clock).cast(),
+            levels: levels.as_mut_ptr(),
+            start_ns: 0,
+            done: 0.0,
+            lowest_level: 0,
+        };
+        // SAFETY: the clock gets what it takes for its context.
+        unsafe { deadline.start() };
+        let mut choose = |step, level| {
+            let level = u32::try_from(level).unwrap_or(u32::MAX);
+            // SAFETY: the fields are of this model, `levels` has a byte for every step, and steps are those of the run.
+            unsafe { deadline.choose(step, level) as usize }
+        };
+        self.run_adaptive(&mut choose, inputs, outputs)?;
+        Ok(levels.into_iter().map(usize::from).collect())
     }
 
     fn steps(&self, level: usize) -> &[Step] {
@@ -123,4 +163,26 @@ impl Engine {
 unsafe fn run_step(step: &Step, bases: &[*mut c_void]) {
     // SAFETY: the caller's.
     unsafe { (step.kernel)(bases.as_ptr(), step.arguments, 0, step.n_tasks) };
+}
+
+/// The `choose` of [`Engine::run_adaptive`].
+///
+/// # Safety
+/// `context` is what that gives to the run, and `level` a word of the state.
+unsafe extern "C" fn call(context: *mut c_void, step: usize, level: *mut u32) {
+    // SAFETY: the caller's.
+    let (choose, level) = unsafe {
+        let choose = &mut *context.cast::<&mut dyn FnMut(usize, usize) -> usize>();
+        (choose, &mut *level)
+    };
+    *level = u32::try_from(choose(step, *level as usize)).unwrap_or(u32::MAX);
+}
+
+/// The clock of [`Engine::run_by_deadline`].
+///
+/// # Safety
+/// `context` is what that gives to the deadline.
+unsafe extern "C" fn tell_time(context: *mut c_void) -> u64 {
+    // SAFETY: the caller's.
+    unsafe { (*context.cast::<&mut dyn FnMut() -> u64>())() }
 }

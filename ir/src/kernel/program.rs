@@ -64,6 +64,8 @@ pub struct Step {
     pub n_tasks: u32,
     /// Name of the graph node that it computes, for profiles and reports.
     pub node: String,
+    /// Estimate of the cost model, on one thread.
+    pub predicted_cycles: u64,
 }
 
 /// What the manifest and the descriptor say of a level.

@@ -60,8 +60,6 @@ pub struct Lowering<'a> {
     program: Program,
     memory: memory::MemoryPlan,
     constants: IndexMap<NodeId, Vec<Symbol>>,
-    /// Estimated cycles of the steps without weights, equal at all levels.
-    plain_cycles: u64,
     weights: DataId,
     indices: DataId,
     tables: DataId,
@@ -126,7 +124,6 @@ pub fn lower_with(
         program,
         memory,
         constants: IndexMap::new(),
-        plain_cycles: 0,
         weights,
         indices,
         tables,
@@ -226,7 +223,6 @@ impl<'a> Lowering<'a> {
         for (level, &n_tasks) in n_tasks.iter().enumerate() {
             self.push_step(node, level, kernel, &arguments, n_tasks);
         }
-        self.count_plain_cycles(node);
         &self.program.function(kernel).name
     }
 
@@ -249,7 +245,6 @@ impl<'a> Lowering<'a> {
             self.push_step(node, level, *kernel, arguments, *n_tasks);
             names.push(self.program.function(*kernel).name.clone());
         }
-        self.count_plain_cycles(node);
         names
     }
 
@@ -278,17 +273,17 @@ impl<'a> Lowering<'a> {
             arguments: words,
             n_tasks: u32::try_from(n_tasks).expect("shapes are checked on import"),
             node: self.graph.node(node).name.clone(),
+            predicted_cycles: self.plain_cycles(node),
         };
         self.program.steps[level].push(step);
     }
 
-    fn count_plain_cycles(&mut self, node: NodeId) {
-        if !matches!(
-            self.graph.node(node).op,
-            Op::Conv2d(_) | Op::FullyConnected(_)
-        ) {
+    /// Cycles of a step of `node`; those of layers are told by [`summary::add_layer`] and its like.
+    fn plain_cycles(&self, node: NodeId) -> u64 {
+        match self.graph.node(node).op {
+            Op::Conv2d(_) | Op::FullyConnected(_) => 0,
             // Plain loops: about one element per cycle.
-            self.plain_cycles += self.graph.node(node).shape.iter().product::<usize>() as u64;
+            _ => self.graph.node(node).shape.iter().product::<usize>() as u64,
         }
     }
 

@@ -6,7 +6,7 @@ use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{LevelId, NodeId, TensorId};
 
-/// Records a layer whose weights all levels read as they are.
+/// Records a layer whose weights all levels read as they are, once its step has been added.
 pub(super) fn add_dense_layer(
     lowering: &mut Lowering<'_>,
     id: NodeId,
@@ -14,6 +14,7 @@ pub(super) fn add_dense_layer(
     cycles: u64,
     kernel: &str,
 ) {
+    set_cycles(lowering, &vec![cycles; lowering.n_levels()]);
     let (node, tensor) = (lowering.graph.node(id), lowering.graph.tensor(weight));
     let n_positions = node.shape[0] * node.shape[2..].iter().product::<usize>();
     let per_level = (0..lowering.graph.n_levels).map(|level| {
@@ -39,7 +40,7 @@ pub(super) fn add_dense_layer(
     lowering.program.layers.push(summary);
 }
 
-/// Records a layer with weights in lists; `n_positions` is how often each weight is used in a run,
+/// Records a layer with weights in lists, once its step has been added; `n_positions` is how often each weight is used in a run,
 /// `kernels` the predicted cycles and the kernel of each level.
 pub(super) fn add_layer(
     lowering: &mut Lowering<'_>,
@@ -49,6 +50,8 @@ pub(super) fn add_layer(
     n_positions: usize,
     kernels: &[(u64, String)],
 ) {
+    let cycles: Vec<u64> = kernels.iter().map(|(cycles, _)| *cycles).collect();
+    set_cycles(lowering, &cycles);
     let origin = &lowering.graph.node(id).origin;
     let tensor = lowering.graph.tensor(weight);
     let (is_maskable, block) = match &tensor.rule {
@@ -87,6 +90,14 @@ pub(super) fn add_layer(
     lowering.program.layers.push(summary);
 }
 
+/// Says what the last step, which is the layer's, costs at each level.
+fn set_cycles(lowering: &mut Lowering<'_>, cycles: &[u64]) {
+    for (steps, &cycles) in lowering.program.steps.iter_mut().zip(cycles) {
+        let step = steps.last_mut().expect("a layer has a step");
+        step.predicted_cycles = cycles;
+    }
+}
+
 /// Sums the layers up by level.
 pub(super) fn summarize_levels(lowering: &mut Lowering<'_>) {
     let layers = &lowering.program.layers;
@@ -115,7 +126,10 @@ pub(super) fn summarize_levels(lowering: &mut Lowering<'_>) {
                 },
                 macs: sum(|l| l.macs),
                 weight_bytes: sum(|l| l.weight_bytes),
-                predicted_cycles: sum(|l| l.predicted_cycles) + lowering.plain_cycles,
+                predicted_cycles: lowering.program.steps[level]
+                    .iter()
+                    .map(|step| step.predicted_cycles)
+                    .sum(),
             }
         })
         .collect();

@@ -8,13 +8,34 @@ use condensec_nest::MaskedLayers;
 
 use super::super::measuring::{empty_outputs, pseudo_random_inputs};
 use super::super::progress::Progress;
-use super::budget::Cost;
 use crate::driver::Compiled;
 use crate::engine::Engine;
 use crate::report::Failure;
 
 /// Runs per level when latency is measured; the fastest of each step counts.
 const RUNS: u64 = 30;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Milliseconds on this machine, measured.
+    Latency,
+    /// Cycles that the cost model predicts.
+    Cycles,
+    /// Multiply-adds.
+    Macs,
+}
+
+impl Cost {
+    /// Heading of a column with such costs.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Latency => "ms",
+            Self::Cycles => "cycles",
+            Self::Macs => "MACs",
+        }
+    }
+}
 
 /// The engine, and which steps belong to which layer.
 pub struct Layers {
@@ -76,8 +97,8 @@ impl Layers {
         inputs: &[&[f32]],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), Failure> {
-        let levels: Vec<usize> = self.followed.iter().map(|&layer| point[layer]).collect();
-        self.engine.run_mixed(&levels, inputs, outputs)
+        let mut level_of = |step: usize, _| point[self.followed[step]];
+        self.engine.run_adaptive(&mut level_of, inputs, outputs)
     }
 
     /// What every layer costs at every level.

@@ -1,32 +1,10 @@
-//! What an operating point may cost, or must reach.
+//! Quantities with units on the command line.
 
 use std::str::FromStr;
 
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cost {
-    /// Milliseconds on this machine, measured.
-    Latency,
-    /// Cycles that the cost model predicts.
-    Cycles,
-    /// Multiply-adds.
-    Macs,
-}
-
-impl Cost {
-    /// Heading of a column with such costs.
-    pub fn heading(self) -> &'static str {
-        match self {
-            Self::Latency => "ms",
-            Self::Cycles => "cycles",
-            Self::Macs => "MACs",
-        }
-    }
-}
-
 /// A time: `8ms`, `500us`, `0.01s`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Time {
+pub(super) struct Time {
     /// In milliseconds.
     pub ms: f64,
     /// As the user wrote it.
@@ -35,7 +13,7 @@ pub struct Time {
 
 /// A count: `20M`, `1.5G`, `300k`, `12000`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Count {
+pub(super) struct Count {
     /// The number.
     pub n: f64,
     /// As the user wrote it.
