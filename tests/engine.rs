@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::condensec::driver::{
     Compiled, Observer, Outcome, Settings, Source, compile, import_loaded, read_model,
 };
-use ::condensec::engine::Engine;
+use ::condensec::engine::{Branch, Engine};
 use ::condensec::frontend::onnx::without_levels;
 use ::condensec::report::Failure;
 use condensec_backends::{Texts, find_backend, targets};
@@ -195,6 +195,32 @@ fn every_step_may_have_its_own_level() {
         assert_eq!(uniform, expected);
         assert_ne!(found, expected);
     }
+    // The same as a branch of a run at level 1.
+    let layer = 3;
+    let branch = Branch {
+        steps: (0..layer_of_step.len())
+            .filter(|&step| layer_of_step[step] == layer)
+            .collect(),
+        level: 4,
+    };
+    let mut choose = |step: usize, _| if layer_of_step[step] == layer { 4 } else { 1 };
+    let mut expected = vec![vec![0.0; 10]];
+    engine
+        .run_adaptive(&mut choose, &[&image], &mut expected)
+        .unwrap();
+    let mut visited = Vec::new();
+    engine
+        .run_branches(
+            &vec![1; layer_of_step.len()],
+            &[branch.clone(), branch],
+            &[&image],
+            &mut uniform,
+            &mut |number, outputs| visited.push((number, outputs.to_vec())),
+        )
+        .unwrap();
+    assert_eq!(visited, [(0, expected.clone()), (1, expected)]);
+    engine.set_level(1).unwrap();
+    assert_eq!(uniform, engine.run(&[&image]).unwrap());
     digits.check_point(point, &found[0]);
 }
 

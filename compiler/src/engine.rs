@@ -7,7 +7,7 @@
 
 mod steps;
 
-pub use steps::StepTime;
+pub use steps::{Branch, StepTime};
 
 use std::ffi::{CStr, c_char, c_void};
 use std::num::NonZeroUsize;

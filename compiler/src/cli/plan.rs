@@ -66,7 +66,7 @@ pub(super) struct Args {
     data: PathBuf,
 
     /// Use only the first samples.
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
 
     #[command(flatten)]
@@ -192,19 +192,22 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     }
     let costs = costs(args, &settings, &source, &supernet, &mut layers, cost)?;
     let mut outputs = empty_outputs(&layers.engine);
-    let mut score = |point: &[usize]| {
-        judge.score(&mut outputs, |inputs, outputs| {
-            layers.run(point, inputs, outputs)
-        })
-    };
     let mut bar: Option<Progress> = None;
     let top = vec![supernet.n_levels as usize - 1; masked.len()];
-    let chain = search::descend(top, &costs, &mut score, &mut |done, total| {
+    let mut measure = |point: &[usize], steps_down: &[usize]| {
+        judge.losses(&mut layers, point, steps_down, &mut outputs)
+    };
+    let chain = search::descend(top, &costs, &mut measure, &mut |done, total| {
         let bar = bar.get_or_insert_with(|| Progress::new("searching", total as u64));
         bar.set(done as u64);
     })?;
     drop(bar);
     let wishes = wishes(args, &supernet, &costs);
+    let mut score = |point: &[usize]| {
+        judge.score(&mut outputs, |inputs, outputs| {
+            layers.run(point, inputs, outputs)
+        })
+    };
     let choice = choice::choose(&chain, &wishes, &costs, &mut score)?;
     let names = names(args, &supernet, &choice)?;
 

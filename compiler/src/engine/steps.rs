@@ -19,6 +19,15 @@ pub struct StepTime {
     pub seconds: f64,
 }
 
+/// Steps, in their order, that run at another level than in the run that a branch leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// The steps.
+    pub steps: Vec<usize>,
+    /// Their level.
+    pub level: usize,
+}
+
 impl Engine {
     /// Graph nodes that the steps of a run compute, the same at all levels.
     pub fn step_nodes(&self) -> Vec<String> {
@@ -116,6 +125,57 @@ impl Engine {
         };
         self.run_adaptive(&mut choose, inputs, outputs)?;
         Ok(levels.into_iter().map(usize::from).collect())
+    }
+
+    /// One inference on this thread with step `i` at `levels[i]`, whose result is in `outputs` in the end, and on the way
+    /// one for every branch, whose result goes to `visit` with the number of the branch. What a branch has in common with
+    /// the run it leaves is done once.
+    ///
+    /// # Errors
+    /// As [`Engine::run_into`].
+    ///
+    /// # Panics
+    /// If there are not as many levels as steps, or one does not exist.
+    pub fn run_branches(
+        &mut self,
+        levels: &[usize],
+        branches: &[Branch],
+        inputs: &[&[f32]],
+        outputs: &mut [Vec<f32>],
+        visit: &mut dyn FnMut(usize, &[Vec<f32>]),
+    ) -> Result<(), Failure> {
+        let n_steps = self.model.n_steps as usize;
+        assert_eq!(levels.len(), n_steps, "a level for every step");
+        let bases = self.bases(inputs, outputs)?;
+        let arena_bytes = (self.model.state_bytes - self.model.arena_offset) as usize;
+        let arena = bases[0].cast::<u8>();
+        let mut saved: Vec<u8> = vec![0; arena_bytes];
+        let steps = |level: usize| &self.steps(level)[..n_steps];
+        for at in 0..n_steps {
+            let here = |branch: &Branch| branch.steps.first() == Some(&at);
+            let mut has_saved = false;
+            for (number, branch) in branches.iter().enumerate().filter(|(_, b)| here(b)) {
+                if !has_saved {
+                    // SAFETY: the arena is as long as that, and nothing else refers to it.
+                    unsafe { ptr::copy_nonoverlapping(arena, saved.as_mut_ptr(), arena_bytes) };
+                    has_saved = true;
+                }
+                for then in at..n_steps {
+                    let level = match branch.steps.contains(&then) {
+                        true => branch.level,
+                        false => levels[then],
+                    };
+                    // SAFETY: `bases` are those of this model, and all steps before have run.
+                    unsafe { run_step(&steps(level)[then], &bases) };
+                }
+                visit(number, outputs);
+                // SAFETY: as above.
+                unsafe { ptr::copy_nonoverlapping(saved.as_ptr(), arena, arena_bytes) };
+            }
+            // SAFETY: as above.
+            unsafe { run_step(&steps(levels[at])[at], &bases) };
+        }
+        Ok(())
     }
 
     fn steps(&self, level: usize) -> &[Step] {

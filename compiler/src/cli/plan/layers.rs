@@ -9,7 +9,7 @@ use condensec_nest::MaskedLayers;
 use super::super::measuring::{empty_outputs, pseudo_random_inputs};
 use super::super::progress::Progress;
 use crate::driver::Compiled;
-use crate::engine::Engine;
+use crate::engine::{Branch, Engine};
 use crate::report::Failure;
 
 /// Runs per level when latency is measured; the fastest of each step counts.
@@ -99,6 +99,31 @@ impl Layers {
     ) -> Result<(), Failure> {
         let mut level_of = |step: usize, _| point[self.followed[step]];
         self.engine.run_adaptive(&mut level_of, inputs, outputs)
+    }
+
+    /// One inference at an operating point, and one for each of `steps_down`, layers that go down by a level from there:
+    /// `visit` gets their places in `steps_down` and the outputs.
+    ///
+    /// # Errors
+    /// As [`Engine::run_into`].
+    pub fn run_steps_down(
+        &mut self,
+        point: &[usize],
+        steps_down: &[usize],
+        inputs: &[&[f32]],
+        outputs: &mut [Vec<f32>],
+        visit: &mut dyn FnMut(usize, &[Vec<f32>]),
+    ) -> Result<(), Failure> {
+        let levels: Vec<usize> = self.followed.iter().map(|&layer| point[layer]).collect();
+        let branch = |&layer: &usize| Branch {
+            steps: (0..levels.len())
+                .filter(|&step| self.followed[step] == layer)
+                .collect(),
+            level: point[layer] - 1,
+        };
+        let branches: Vec<Branch> = steps_down.iter().map(branch).collect();
+        self.engine
+            .run_branches(&levels, &branches, inputs, outputs, visit)
     }
 
     /// What every layer costs at every level.

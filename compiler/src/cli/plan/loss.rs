@@ -6,6 +6,7 @@
 use super::super::eval::test_set::Labels;
 use super::super::measuring::empty_outputs;
 use super::super::samples::Samples;
+use super::layers::Layers;
 use crate::engine::Engine;
 use crate::report::Failure;
 
@@ -47,12 +48,13 @@ impl<'a> Judge<'a> {
         }
         let elems = || references.iter().flatten().flatten().map(|&y| f64::from(y));
         let mean = elems().sum::<f64>() / elems().count().max(1) as f64;
-        let spread = elems().map(|y| (y - mean).powi(2)).sum();
+        let spread: f64 = elems().map(|y| (y - mean).powi(2)).sum();
         Ok(Self {
             samples,
             labels,
             references,
-            spread,
+            // Constant outputs have no scale, but no errors either.
+            spread: spread.max(f64::MIN_POSITIVE),
         })
     }
 
@@ -66,28 +68,72 @@ impl<'a> Judge<'a> {
         mut infer: impl FnMut(&[&[f32]], &mut [Vec<f32>]) -> Result<(), Failure>,
     ) -> Result<Score, Failure> {
         let (mut error, mut n_right) = (0.0, 0);
-        let batch = self.samples.batch;
-        for (run, references) in self.references.iter().enumerate() {
+        for run in 0..self.references.len() {
             infer(&self.samples.inputs(run), outputs)?;
-            let pairs = outputs.iter().flatten().zip(references.iter().flatten());
-            error += pairs
-                .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
-                .sum::<f64>();
-            if let Some(labels) = &self.labels {
-                let classes = labels.classes[run * batch..].iter();
-                let rows = outputs[0].chunks(labels.n_classes);
-                n_right += rows
-                    .zip(classes)
-                    .filter(|&(row, &class)| best(row) == Some(class))
-                    .count();
-            }
+            error += self.error(run, outputs);
+            n_right += self.n_right(run, outputs);
         }
         let share = |n: usize| n as f64 / self.samples.n_samples as f64;
         Ok(Score {
-            loss: error / self.spread.max(f64::MIN_POSITIVE),
+            loss: error / self.spread,
             top1: self.labels.as_ref().map(|_| share(n_right)),
         })
     }
+
+    /// The losses of a point and of each of `steps_down` from there, see [`Layers::run_steps_down`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn losses(
+        &self,
+        layers: &mut Layers,
+        point: &[usize],
+        steps_down: &[usize],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<Losses, Failure> {
+        let (mut at_point, mut below) = (0.0, vec![0.0; steps_down.len()]);
+        for run in 0..self.references.len() {
+            let inputs = self.samples.inputs(run);
+            let mut add = |at: usize, outputs: &[Vec<f32>]| below[at] += self.error(run, outputs);
+            layers.run_steps_down(point, steps_down, &inputs, outputs, &mut add)?;
+            at_point += self.error(run, outputs);
+        }
+        Ok(Losses {
+            at_point: at_point / self.spread,
+            below: below.iter().map(|error| error / self.spread).collect(),
+        })
+    }
+
+    /// Squared error of the outputs of a run.
+    fn error(&self, run: usize, outputs: &[Vec<f32>]) -> f64 {
+        let pairs = outputs
+            .iter()
+            .flatten()
+            .zip(self.references[run].iter().flatten());
+        pairs
+            .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+            .sum()
+    }
+
+    /// Samples of a run with the right class.
+    fn n_right(&self, run: usize, outputs: &[Vec<f32>]) -> usize {
+        let Some(labels) = &self.labels else { return 0 };
+        let classes = labels.classes[run * self.samples.batch..].iter();
+        outputs[0]
+            .chunks(labels.n_classes)
+            .zip(classes)
+            .filter(|&(row, &class)| best(row) == Some(class))
+            .count()
+    }
+}
+
+/// Losses of a point and of points near it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Losses {
+    /// Of the point itself.
+    pub at_point: f64,
+    /// Of each step down from there.
+    pub below: Vec<f64>,
 }
 
 /// The class with the highest score, the first of equals.

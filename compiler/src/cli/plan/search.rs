@@ -8,11 +8,11 @@
 use condensec_nest::Assignment;
 
 use super::layers::Costs;
-use super::loss::Score;
+use super::loss::Losses;
 use crate::report::Failure;
 
 /// Share of the layers that go down by a level in one round.
-const SHARE_OF_ROUND: f64 = 0.3;
+const SHARE_OF_ROUND: f64 = 0.4;
 
 /// A point of the chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,15 +23,15 @@ pub struct ChainPoint {
     pub cost: f64,
 }
 
-/// From the highest level to the lowest, costs falling. `score` measures a point; `progress` gets how many of so many
-/// steps down are done.
+/// From the highest level to the lowest, costs falling. `measure` tells the losses of a point and of the layers of a list
+/// going down from there; `progress` gets how many of so many steps down are done.
 ///
 /// # Errors
-/// Those of `score`.
+/// Those of `measure`.
 pub fn descend(
     top: Assignment,
     costs: &Costs,
-    score: &mut dyn FnMut(&[usize]) -> Result<Score, Failure>,
+    measure: &mut dyn FnMut(&[usize], &[usize]) -> Result<Losses, Failure>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Vec<ChainPoint>, Failure> {
     let total: usize = top.iter().sum();
@@ -40,20 +40,21 @@ pub fn descend(
         cost: costs.of(&point),
         point: point.clone(),
     }];
-    while point.iter().any(|&level| level > 0) {
-        let before = score(&point)?.loss;
-        let mut steps = Vec::new();
-        for layer in 0..point.len() {
-            if point[layer] == 0 {
-                continue;
-            }
-            point[layer] -= 1;
-            let loss = score(&point)?.loss - before;
-            point[layer] += 1;
-            let levels = &costs.by_layer[layer];
-            let saved = levels[point[layer]] - levels[point[layer] - 1];
-            steps.push((loss_per_cost(loss, saved), layer));
+    loop {
+        let movable: Vec<usize> = (0..point.len()).filter(|&layer| point[layer] > 0).collect();
+        if movable.is_empty() {
+            return Ok(chain);
         }
+        let losses = measure(&point, &movable)?;
+        let mut steps: Vec<(f64, usize)> = movable
+            .iter()
+            .zip(&losses.below)
+            .map(|(&layer, below)| {
+                let levels = &costs.by_layer[layer];
+                let saved = levels[point[layer]] - levels[point[layer] - 1];
+                (loss_per_cost(below - losses.at_point, saved), layer)
+            })
+            .collect();
         steps.sort_by(|a, b| a.0.total_cmp(&b.0));
         let n_taken = (steps.len() as f64 * SHARE_OF_ROUND).ceil() as usize;
         for &(_, layer) in &steps[..n_taken] {
@@ -65,7 +66,6 @@ pub fn descend(
         }
         progress(total - point.iter().sum::<usize>(), total);
     }
-    Ok(chain)
 }
 
 /// What orders the steps: loss per saved cost. A step that loses nothing comes first, one that saves nothing last.
@@ -89,11 +89,19 @@ mod tests {
             by_layer: vec![vec![1.0, 10.0], vec![1.0, 2.0]],
             rest: 1.0,
         };
-        let mut score = |point: &[usize]| {
-            let loss = (1 - point[0]) as f64 * 0.1 + (1 - point[1]) as f64;
-            Ok(Score { loss, top1: None })
+        let loss = |point: &[usize]| (1 - point[0]) as f64 * 0.1 + (1 - point[1]) as f64;
+        let mut measure = |point: &[usize], layers: &[usize]| {
+            let below = |&layer: &usize| {
+                let mut point = point.to_vec();
+                point[layer] -= 1;
+                loss(&point)
+            };
+            Ok(Losses {
+                at_point: loss(point),
+                below: layers.iter().map(below).collect(),
+            })
         };
-        let chain = descend(vec![1, 1], &costs, &mut score, &mut |_, _| {}).unwrap();
+        let chain = descend(vec![1, 1], &costs, &mut measure, &mut |_, _| {}).unwrap();
         let points: Vec<&[usize]> = chain.iter().map(|c| c.point.as_slice()).collect();
         assert_eq!(points, [&[1, 1][..], &[0, 1], &[0, 0]]);
         let costs: Vec<f64> = chain.iter().map(|c| c.cost).collect();
