@@ -44,6 +44,8 @@ need arm-none-eabi-gcc "gcc-arm-none-eabi libnewlib-arm-none-eabi"
 need qemu-system-arm qemu-system-arm
 # Not installed, since they take a gigabyte: wine64, wine and gcc-mingw-w64-x86-64, for x86_64-windows.
 need valgrind valgrind
+need cmake "cmake make"
+need pkg-config pkg-config
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3-venv"
 install "the tests that need them will be skipped"
 

@@ -155,6 +155,57 @@ fn two_models_in_one_cpp_program() {
     }
 }
 
+const CPP_OWNER: &str = r#"
+#include "first.hpp"
+#include "second.hpp"
+#include <cstdio>
+
+int main()
+{
+    const float a[3] = {1, 2, 3}, b[3] = {4, 5, 6};
+    float out[3];
+    condensec::first moved_from;
+    if (moved_from.level() != condensec::first::levels - 1 || !moved_from.set_level(0) || moved_from.set_level(9))
+        return 1;
+    condensec::first net(std::move(moved_from));
+    if (moved_from.infer(a, b, out) || !net.infer(a, b, out) || net.level() != 0)
+        return 2;
+    std::printf("%g %g %g\n", out[0], out[1], out[2]);
+    condensec::second other;
+    int n_steps = 0;
+    if (!other.infer_adaptive([&](std::size_t, std::uint32_t level) { ++n_steps; return level - 1; }, a, b, out))
+        return 3;
+    std::printf("%g %g %g in %d, %s\n", out[0], out[1], out[2], n_steps, condensec::second::model().name);
+    other = condensec::second();
+    return other.get() == nullptr;
+}
+"#;
+
+#[test]
+fn a_cpp_owner_of_the_state() {
+    if Command::new("c++").arg("--version").output().is_err() {
+        println!("skipped: C++ header: no c++");
+        return;
+    }
+    let folder = two_models();
+    std::fs::write(folder.path().join("owner.cpp"), CPP_OWNER).unwrap();
+    for standard in ["-std=c++17", "-std=c++20"] {
+        run(Command::new("c++")
+            .args([
+                standard,
+                "-pedantic",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-Wconversion",
+            ])
+            .args(["owner.cpp", "libfirst.a", "libsecond.a", "-o", "owner"])
+            .current_dir(folder.path()));
+        let printed = run(&mut Command::new(folder.path().join("owner")));
+        assert_eq!(printed, "5 7 9\n100 140 180 in 1, second\n");
+    }
+}
+
 #[test]
 fn every_target_runs_in_a_program_of_its_own_compiler() {
     for compiler in Compiler::every() {
@@ -199,6 +250,13 @@ fn main() {
     let pool = (&raw mut n_calls).cast();
     unsafe { model.run_parallel(one_by_one, pool, &[1.0, 0.0, 0.0], &[0.0, 0.0, 1.0], &mut out) };
     println!("{out:?} in {n_calls}");
+    let mut steps = Vec::new();
+    let choose = |step, level| {
+        steps.push((step, level));
+        1
+    };
+    model.run_adaptive(choose, &[1.0, 0.0, 0.0], &[0.0, 0.0, 1.0], &mut out);
+    println!("{out:?} by {steps:?}");
 }
 
 unsafe extern "C" fn one_by_one(
@@ -221,7 +279,8 @@ unsafe extern "C" fn one_by_one(
         .args(["--edition=2024", "-L", ".", "-o", "main", "main.rs"])
         .current_dir(folder.path()));
     let printed = run(&mut Command::new(folder.path().join("main")));
-    let expected = "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n[10.0, 0.0, 10.0] in 1\n";
+    let expected = "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n[10.0, 0.0, 10.0] in 1\n\
+                    [20.0, 0.0, 20.0] by [(0, 0)]\n";
     assert_eq!(printed, expected);
 }
 

@@ -11,6 +11,7 @@ fn a_model_becomes_a_library_with_its_companions() {
         "libnet.a",
         "net.cmake",
         "net.h",
+        "net.hpp",
         "net.json",
         "net.pc",
         "net.rs",
@@ -104,7 +105,7 @@ fn the_summary_as_json() {
     }
     // The default folder.
     assert_eq!(summary["output"], "condensec-out");
-    assert_eq!(folder.list("condensec-out").len(), 6);
+    assert_eq!(folder.list("condensec-out").len(), 7);
     assert_eq!(summary["files"][0]["name"], "libnet.a");
     assert_eq!(
         summary["files"][0]["bytes"],

@@ -54,7 +54,7 @@ fn a_file_in_place_of_the_folder_stays() {
 fn parents_are_made_and_a_failure_makes_none() {
     let folder = Folder::with_net();
     folder.condensec("net.onnx -o a/b/c").success();
-    assert_eq!(folder.list("a/b/c").len(), 6);
+    assert_eq!(folder.list("a/b/c").len(), 7);
     folder.write("bad.onnx", "garbage");
     folder.condensec("bad.onnx -o x/y").refused();
     assert!(!folder.path("x").exists());

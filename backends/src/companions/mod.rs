@@ -4,6 +4,7 @@
 
 mod c_header;
 mod cmake;
+mod cpp_header;
 mod identifier;
 mod manifest;
 mod pkg_config;
@@ -45,6 +46,7 @@ pub(crate) fn files(manifest: &Manifest, linking: Linking) -> Vec<LibraryFile> {
     };
     vec![
         file("h", c_header::write(manifest, linking)),
+        file("hpp", cpp_header::write(manifest)),
         file("rs", rust_bindings::write(manifest, linking)),
         file("json", manifest.to_json()),
         file("cmake", cmake::write(manifest, linking)),

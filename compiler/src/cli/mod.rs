@@ -7,6 +7,7 @@ mod arguments;
 mod arrays;
 mod bench;
 pub mod bug_report;
+mod cmake;
 mod compile;
 mod completions;
 mod eval;
@@ -68,6 +69,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Cmake(cmake::Args),
     Completions(completions::Args),
     Eval(eval::Args),
     Inspect(inspect::Args),
@@ -88,6 +90,7 @@ impl Cli {
     pub fn run(&self) -> Result<String, Failure> {
         match &self.command {
             Some(Command::Bench(args)) => bench::run(args),
+            Some(Command::Cmake(args)) => cmake::run(args),
             Some(Command::Completions(args)) => completions::run(args),
             Some(Command::Eval(args)) => eval::run(args),
             Some(Command::Inspect(args)) => inspect::run(args),
@@ -106,6 +109,7 @@ impl Cli {
     pub fn form(&self) -> Form {
         let format = match &self.command {
             Some(Command::Bench(args)) => &args.format,
+            Some(Command::Cmake(args)) => &args.format,
             Some(Command::Completions(_)) => return Form::Text,
             Some(Command::Eval(args)) => &args.format,
             Some(Command::Inspect(args)) => &args.format,
