@@ -25,7 +25,11 @@ mod nest;
 mod output;
 #[path = "cli/plan.rs"]
 mod plan;
+#[path = "cli/profile.rs"]
+mod profile;
 #[path = "cli/run.rs"]
 mod run;
+#[path = "cli/simulate.rs"]
+mod simulate;
 #[path = "cli/tune.rs"]
 mod tune;

@@ -57,6 +57,17 @@ pub struct EngineLevel {
     pub predicted_cycles: u64,
 }
 
+/// What the descriptor says of the code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltFor {
+    /// Target as `--target` takes it.
+    pub target: String,
+    /// CPU.
+    pub cpu: String,
+    /// Back end.
+    pub backend: String,
+}
+
 /// An input or output: f32, row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnginePort {
@@ -190,6 +201,18 @@ impl Engine {
     /// Name of the model.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What its code was compiled for.
+    pub fn built_for(&self) -> BuiltFor {
+        // SAFETY: a descriptor's strings end with a zero byte.
+        unsafe {
+            BuiltFor {
+                target: text(self.model.target),
+                cpu: text(self.model.cpu),
+                backend: text(self.model.backend),
+            }
+        }
     }
 
     /// Levels, L0 first.

@@ -12,5 +12,6 @@ pub mod linker;
 pub mod model_name;
 pub mod npz;
 pub mod output;
+pub mod profile;
 pub mod report;
 pub mod tuning;

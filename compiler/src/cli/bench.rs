@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     })
 }
 
-fn parse_seconds(text: &str) -> Result<f64, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<f64, String> {
     // A day; longer is a slip.
     match text.parse::<f64>() {
         Ok(seconds) if seconds > 0.0 && seconds <= 86_400.0 => Ok(seconds),

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use condensec_backends::Texts;
 use condensec_backends::companions::{LayerEntry, LevelEntry, Manifest};
 use serde::Serialize;
 
@@ -10,9 +9,6 @@ use super::arguments::{CodegenArgs, FormatArgs, ImportArgs};
 use super::compile::level_table;
 use super::loaded::{self, find_level};
 use super::table;
-use super::watch::Watch;
-use crate::compiled::CompiledFolder;
-use crate::driver;
 use crate::report::Failure;
 
 /// Show levels and layers: density, multiply-adds, bytes, chosen kernel.
@@ -52,7 +48,7 @@ struct Inspection<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
-    let manifest = manifest(args)?;
+    let manifest = loaded::manifest(&args.model, &args.import, &args.codegen, args.format)?;
     let level = match &args.level {
         Some(wanted) => {
             let names: Vec<&str> = manifest
@@ -90,18 +86,6 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         "{name} for {target} ({cpu}) by {backend}\n\n{}\n{layers}",
         level_table(levels)
     ))
-}
-
-fn manifest(args: &Args) -> Result<Manifest, Failure> {
-    if loaded::is_compiled(&args.model) {
-        return Ok(CompiledFolder::open(&args.model)?.manifest);
-    }
-    let settings = args.codegen.settings(None, Texts::Skip)?;
-    let source = args.import.source(&args.model);
-    let mut watch = Watch::new(args.format.form(), None);
-    Ok(driver::compile(&source, &settings, &mut watch)?
-        .library
-        .manifest)
 }
 
 /// Density at every level; the rest at the highest.

@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use condensec_backends::Texts;
+use condensec_backends::companions::Manifest;
 use condensec_ir::Diagnostic;
 
 use super::arguments::{CodegenArgs, FormatArgs, ImportArgs};
 use super::watch::Watch;
+use crate::compiled::CompiledFolder;
 use crate::driver::{self, Source};
 use crate::engine::Engine;
 use crate::report::{self, Failure};
@@ -35,6 +37,25 @@ pub(super) fn is_compiled(path: &Path) -> bool {
         || path
             .extension()
             .is_some_and(|extension| extension == "json")
+}
+
+/// What the manifest of a compiled model says, or would say of one that is compiled now.
+///
+/// # Errors
+/// Whatever compiling or reading it may find.
+pub(super) fn manifest(
+    model: &Path,
+    import: &ImportArgs,
+    codegen: &CodegenArgs,
+    format: FormatArgs,
+) -> Result<Manifest, Failure> {
+    if is_compiled(model) {
+        return Ok(CompiledFolder::open(model)?.manifest);
+    }
+    let settings = codegen.settings(None, Texts::Skip)?;
+    let mut watch = Watch::new(format.form(), None);
+    let compiled = driver::compile(&import.source(model), &settings, &mut watch)?;
+    Ok(compiled.library.manifest)
 }
 
 impl LoadArgs {
@@ -85,6 +106,14 @@ impl LoadArgs {
             driver::compile(&source, &settings, &mut watch)?
         };
         Engine::from_library(&compiled.library)
+    }
+
+    /// Describes the model, for whatever machine it is.
+    ///
+    /// # Errors
+    /// Whatever compiling or reading it may find.
+    pub fn manifest(&self, format: FormatArgs) -> Result<Manifest, Failure> {
+        manifest(&self.model, &self.import, &self.codegen, format)
     }
 
     fn has_compile_options(&self) -> bool {

@@ -39,6 +39,14 @@ pub(super) fn pin_or_warn(format: FormatArgs) {
     }
 }
 
+/// Number of the core that this thread is on.
+pub(super) fn current_cpu() -> u32 {
+    #[cfg(target_os = "linux")]
+    return u32::try_from(rustix::thread::sched_getcpu()).unwrap_or(0);
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
+
 #[cfg(target_os = "linux")]
 fn pin() -> Result<(), String> {
     use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};

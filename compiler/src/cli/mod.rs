@@ -18,10 +18,12 @@ mod merge;
 mod nest;
 mod ops;
 mod plan;
+mod profile;
 mod progress;
 mod quantities;
 mod run;
 mod samples;
+mod simulate;
 pub mod standard_output;
 mod statistics;
 mod supernet_file;
@@ -77,7 +79,9 @@ enum Command {
     Nest(nest::Args),
     Ops(ops::Args),
     Plan(plan::Args),
+    Profile(profile::Args),
     Run(run::Args),
+    Simulate(simulate::Args),
     Targets(targets::Args),
     Tune(tune::Args),
 }
@@ -98,7 +102,9 @@ impl Cli {
             Some(Command::Nest(args)) => nest::run(args),
             Some(Command::Ops(args)) => ops::run(args),
             Some(Command::Plan(args)) => plan::run(args),
+            Some(Command::Profile(args)) => profile::run(args),
             Some(Command::Run(args)) => run::run(args),
+            Some(Command::Simulate(args)) => simulate::run(args),
             Some(Command::Targets(args)) => targets::run(args),
             Some(Command::Tune(args)) => tune::run(args),
             None => compile::run(&self.compile),
@@ -117,7 +123,9 @@ impl Cli {
             Some(Command::Nest(args)) => &args.format,
             Some(Command::Ops(args)) => &args.format,
             Some(Command::Plan(args)) => &args.format,
+            Some(Command::Profile(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
+            Some(Command::Simulate(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,
             Some(Command::Tune(args)) => &args.format,
             None => &self.compile.format,

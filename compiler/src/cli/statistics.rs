@@ -21,7 +21,7 @@ pub(super) fn summarize(times: &[f64]) -> Summary {
 }
 
 /// The quantile `q` in [0, 1] of sorted values, linear between two of them (as `numpy.quantile` does it).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let low = sorted[at.floor() as usize];
     let high = sorted[at.ceil() as usize];
