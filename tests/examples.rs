@@ -11,7 +11,7 @@ use condensec_examples::model_zoo::{
     self, BatchNorm, MaskRule, Network, Sparsity, ZooModel, ZooOptions,
 };
 use harness::python::Python;
-use harness::{condensec, skip, workspace};
+use harness::{condensec, runtime_library, skip, workspace};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -69,6 +69,67 @@ fn the_c_example_on_two_threads_runs() {
         let program = compile_c(compiler, flags, "parallel", host_library(), dir.path());
         check_parallel_output(&run(&program, NO_ARGS));
     }
+}
+
+#[test]
+fn the_c_example_with_a_governor_runs() {
+    let dir = TempDir::new().unwrap();
+    let runtime = runtime_library::build("staticlib");
+    let include = workspace::root().join("runtime/include");
+    let mut compilers = vec![("cc", C_FLAGS)];
+    match is_installed("g++") {
+        true => compilers.push(("g++", CXX_FLAGS)),
+        false => skip::report("the C example with a governor as C++ (no g++)"),
+    }
+    for (compiler, flags) in compilers {
+        let mut flags = flags.to_vec();
+        flags.extend(["-I", include.to_str().unwrap()]);
+        let libraries = [host_library().join("libdigits.a"), runtime.clone()];
+        let program = link_c(compiler, &flags, "governor", &libraries, dir.path());
+        check_governor_output(&run(&program, NO_ARGS));
+    }
+}
+
+#[test]
+fn the_rust_example_with_a_governor_runs() {
+    if !cfg!(target_os = "linux") {
+        return skip::report(
+            "the Rust example with a governor (it reads Linux' clock frequencies)",
+        );
+    }
+    let dir = TempDir::new().unwrap();
+    let library = host_library();
+    let profile = dir.path().join("digits.profile.json");
+    let args = [
+        OsStr::new("profile"),
+        library.as_os_str(),
+        OsStr::new("-o"),
+        profile.as_os_str(),
+    ];
+    let output = condensec::run(
+        args.into_iter()
+            .chain(["--emit", "rust", "--runs", "30"].map(OsStr::new)),
+    );
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let runtime = runtime_library::build("rlib");
+    let program = dir.path().join("governor");
+    let mut rustc = Command::new(runtime_library::rustc());
+    rustc
+        .args(["--edition", "2024", "-O", "--deny", "warnings", "-L"])
+        .arg(library)
+        .arg("--extern")
+        .arg(format!("condensec_runtime={}", runtime.display()))
+        .arg("-o")
+        .arg(&program)
+        .arg(examples().join("rust/governor.rs"))
+        .env("DIGITS_RS", library.join("digits.rs"))
+        .env("DIGITS_PROFILE_RS", dir.path().join("digits_profile.rs"));
+    succeed(rustc);
+    check_governor_output(&run(&program, NO_ARGS));
 }
 
 #[test]
@@ -266,12 +327,23 @@ fn compile_digits(out: &Path, args: &[&str]) {
 
 /// Compiles the C example `name` against the library of the digits.
 fn compile_c(compiler: &str, flags: &[&str], name: &str, library: &Path, out: &Path) -> PathBuf {
+    link_c(compiler, flags, name, &[library.join("libdigits.a")], out)
+}
+
+/// Compiles the C example `name`; the first library has the model's header beside it.
+fn link_c(
+    compiler: &str,
+    flags: &[&str],
+    name: &str,
+    libraries: &[PathBuf],
+    out: &Path,
+) -> PathBuf {
     let program = out.join(name);
     let mut command = Command::new(compiler);
     command
         .args(flags)
         .arg("-I")
-        .arg(library)
+        .arg(libraries[0].parent().expect("libraries lie in a folder"))
         .arg(examples().join(format!("c/{name}.c")))
         // The language of what follows comes from its name again, not from `-x c++`.
         .args(
@@ -281,7 +353,7 @@ fn compile_c(compiler: &str, flags: &[&str], name: &str, library: &Path, out: &P
                 .into_iter()
                 .flatten(),
         )
-        .arg(library.join("libdigits.a"))
+        .args(libraries)
         .args(["-lm", "-pthread", "-o"])
         .arg(&program);
     succeed(command);
@@ -335,6 +407,30 @@ fn check_output(output: &str) {
 fn check_parallel_output(output: &str) {
     let end = " steps on two threads: 0 results differ from those of one\n";
     assert!(output.ends_with(end), "{output}");
+}
+
+/// A neighbour never makes the governor go up. How far down it goes, and how often a frame is late, depends on what
+/// else this machine does.
+fn check_governor_output(output: &str) {
+    let parts: Vec<(&str, f64)> = output
+        .lines()
+        .filter_map(|line| {
+            let (part, rest) = line.split_once(": mean level ")?;
+            let (level, late) = rest.split_once(", ")?;
+            assert!(late.ends_with(" of 200 frames late"), "{output}");
+            Some((part, level.parse().unwrap()))
+        })
+        .collect();
+    let [
+        ("alone", before),
+        ("with a neighbour", during),
+        ("alone again", after),
+    ] = parts[..]
+    else {
+        panic!("{output}");
+    };
+    assert!(during <= before.max(after), "{output}");
+    assert!(before > 0.0, "{output}");
 }
 
 fn run(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {

@@ -9,5 +9,6 @@ pub mod npz;
 pub mod numbers;
 pub mod python;
 pub mod random_graph;
+pub mod runtime_library;
 pub mod skip;
 pub mod workspace;
