@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Looked up when a recipe runs, after setup: LLVM is used where it is.
 LLVM = $(shell test -e /usr/lib/llvm-22/lib/libMLIRIR.a && echo --features condensec/llvm)
 
-.PHONY: demo test build setup lint figures instruction-counts
+.PHONY: demo test build setup lint figures instruction-counts steadiness
 
 build:
 	sh tests/setup.sh build
@@ -42,3 +42,8 @@ figures: setup compiler
 instruction-counts: setup
 	$(CARGO) build --release -p condensec -p condensec-examples $(LLVM)
 	python3 -B tests/bench/instruction_counts.py
+
+# How steady the governor keeps run times, on all built-in traces; takes a few minutes.
+steadiness: setup
+	$(CARGO) build --release -p condensec -p condensec-examples $(LLVM)
+	python3 -B tests/bench/steadiness.py
