@@ -91,10 +91,10 @@ fn the_c_example_with_a_governor_runs() {
 }
 
 #[test]
-fn the_rust_example_with_a_governor_runs() {
+fn the_rust_examples_with_a_governor_run() {
     if !cfg!(target_os = "linux") {
         return skip::report(
-            "the Rust example with a governor (it reads Linux' clock frequencies)",
+            "the Rust examples with a governor (they read Linux' clock frequencies)",
         );
     }
     let dir = TempDir::new().unwrap();
@@ -116,20 +116,47 @@ fn the_rust_example_with_a_governor_runs() {
         String::from_utf8_lossy(&output.stderr)
     );
     let runtime = runtime_library::build("rlib");
-    let program = dir.path().join("governor");
-    let mut rustc = Command::new(runtime_library::rustc());
-    rustc
-        .args(["--edition", "2024", "-O", "--deny", "warnings", "-L"])
-        .arg(library)
-        .arg("--extern")
-        .arg(format!("condensec_runtime={}", runtime.display()))
-        .arg("-o")
-        .arg(&program)
-        .arg(examples().join("rust/governor.rs"))
-        .env("DIGITS_RS", library.join("digits.rs"))
-        .env("DIGITS_PROFILE_RS", dir.path().join("digits_profile.rs"));
-    succeed(rustc);
-    check_governor_output(&run(&program, NO_ARGS));
+    let build = |name: &str| {
+        let program = dir.path().join(name);
+        let mut rustc = Command::new(runtime_library::rustc());
+        rustc
+            .args(["--edition", "2024", "-O", "--deny", "warnings", "-L"])
+            .arg(library)
+            .arg("--extern")
+            .arg(format!("condensec_runtime={}", runtime.display()))
+            .arg("-o")
+            .arg(&program)
+            .arg(examples().join(format!("rust/{name}.rs")));
+        for prefix in ["DIGITS", "MODEL"] {
+            rustc.env(format!("{prefix}_RS"), library.join("digits.rs"));
+            let tables = dir.path().join("digits_profile.rs");
+            rustc.env(format!("{prefix}_PROFILE_RS"), tables);
+        }
+        succeed(rustc);
+        program
+    };
+    check_governor_output(&run(&build("governor"), NO_ARGS));
+
+    let camera = build("camera");
+    let log = dir.path().join("frames.csv");
+    // Time enough for the highest level.
+    let args = [
+        "--seconds",
+        "0.3",
+        "--deadline-ms",
+        "1000",
+        "--log",
+        log.to_str().unwrap(),
+    ];
+    let said = run(&camera, args);
+    assert!(said.contains("0 later than 1000.00 ms"), "{said}");
+    let log = std::fs::read_to_string(log).unwrap();
+    let levels: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.rsplit(',').next())
+        .collect();
+    assert!(levels.len() > 10 && levels.ends_with(&["4"]), "{log}");
+    assert!(run(&camera, ["--seconds", "0.1", "--level", "0"]).contains("mean level 0.00"));
 }
 
 #[test]

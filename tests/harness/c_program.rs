@@ -1,11 +1,10 @@
 //! C programs of one file that use the digits supernet and the runtime crate's static library.
 
-use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{condensec, workspace};
+use crate::{condensec, runtime_library, workspace};
 
 /// Compiles the digits supernet as `digits`, the runtime crate with its pool, and `program`; runs it, and returns what it
 /// prints.
@@ -13,7 +12,7 @@ pub fn run_with_runtime(program: &str) -> String {
     let folder = TempDir::new().expect("a temporary folder");
     let model = workspace::root().join("examples/digits/digits_supernet.onnx");
     condensec::compile(&model, folder.path(), &["--name", "digits"]);
-    build_runtime(folder.path());
+    let runtime = runtime_library::build("staticlib");
     std::fs::write(folder.path().join("main.c"), program).expect("writable");
     let flags = [
         "-std=c11",
@@ -27,25 +26,11 @@ pub fn run_with_runtime(program: &str) -> String {
         .args(flags)
         .arg("-I")
         .arg(workspace::root().join("runtime/include"))
-        .args(["main.c", "libdigits.a", "libcondensec_runtime.a"])
+        .args(["main.c", "libdigits.a"])
+        .arg(runtime)
         .args(["-lm", "-ldl", "-pthread", "-o", "main"])
         .current_dir(folder.path()));
     run(&mut Command::new(folder.path().join("main")))
-}
-
-/// `libcondensec_runtime.a` in `folder`, with the feature `std`.
-fn build_runtime(folder: &Path) {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    run(Command::new(rustc)
-        .args(["--edition", "2024", "-O", "--cfg", "feature=\"std\""])
-        .args([
-            "--crate-type",
-            "staticlib",
-            "--crate-name",
-            "condensec_runtime",
-        ])
-        .arg(workspace::root().join("runtime/src/lib.rs"))
-        .current_dir(folder));
 }
 
 /// Runs to success, and returns what it prints.
