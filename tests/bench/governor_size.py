@@ -1,4 +1,4 @@
-"""How large the governor is in a program that has nothing else of the runtime crate.
+"""How large the runtime crate is without std: the governor, and the policy of runs with a deadline.
 
 As a program, prints code and constants in bytes for this machine and for those without an operating system whose `core`
 is installed (`rustup target add thumbv7em-none-eabihf aarch64-unknown-none`). Where that for AArch64 is not, llc makes
@@ -78,7 +78,7 @@ def _aarch64_by_llc() -> str | None:
 
 def report() -> Iterator[str]:
     """One line per machine."""
-    yield "The governor without std (runtime crate, feature panic-handler):"
+    yield "The runtime crate without std (governor, and runs with a deadline):"
     _cargo(STATIC_LIBRARY, ["-C", "panic=abort"])
     yield f"  this machine: {_of_archive(FOLDER / 'release/libcondensec_runtime.a')}"
     for target in TARGETS:
