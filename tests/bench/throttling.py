@@ -32,7 +32,7 @@ import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 # Of a stop and a continuation; short against a run, long against what a signal costs.
-PERIOD_S = 0.002
+PERIOD_S = 0.0005
 TOP_KHZ = 2_000_000
 
 
@@ -99,16 +99,13 @@ def throttle(pid: int, share: float, seconds: float) -> None:
             time.sleep(min(0.05, end - now))
             continue
         os.kill(pid, signal.SIGSTOP)
-        sleep_until(now + PERIOD_S * (1 - share))
+        wait_until(now + PERIOD_S * (1 - share))
         os.kill(pid, signal.SIGCONT)
-        sleep_until(now + PERIOD_S)
+        wait_until(now + PERIOD_S)
 
 
-def sleep_until(moment: float) -> None:
-    """Sleeps the most of it, and spins for what sleeping is too coarse."""
-    left = moment - time.perf_counter() - 0.0002
-    if left > 0:
-        time.sleep(left)
+def wait_until(moment: float) -> None:
+    """Spins on this program's core: sleeping is too coarse."""
     while time.perf_counter() < moment:
         pass
 
