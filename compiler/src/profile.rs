@@ -6,12 +6,12 @@
 //!   "model": "resnet50", "target": "x86_64", "cpu": "native", "backend": "llvm",
 //!   "source": "measured", "clock": "held", "threads": 1, "reference_khz": 2400000,
 //!   "levels": [ { "level": 0, "name": "L0", "density": 0.1, "macs": 412000000,
-//!                 "cycles": 26400000, "memory_us": 310, "jitter": 0.008, "quality": 0.71,
+//!                 "cycles": 26400000, "memory_us": 310, "step_shares": [0.11, ..], "jitter": 0.008, "quality": 0.71,
 //!                 "measured": [ { "khz": 2400000, "runs": 60, "min_us": .., "median_us": .., "p95_us": .. } ] } ]
 //! }
 //! ```
 //! A run at frequency `f` takes `cycles / f + memory_us`; `jitter` is the standard deviation of run times over their
-//! median. `source` is `predicted` where the cost model has the word instead of a clock. `quality` is what `eval` found
+//! median. `step_shares` says which share of a run each step takes, by the cost model. `source` is `predicted` where the cost model has the word instead of a clock. `quality` is what `eval` found
 //! (top-1 accuracy), or null. `reference_khz` is the highest frequency measured, which counts where a caller knows none;
 //! `clock` says where frequencies are from.
 
@@ -91,6 +91,9 @@ pub struct LevelProfile {
     pub cycles: f64,
     /// The part that it does not.
     pub memory_us: f64,
+    /// Share of a run that each step takes, as the cost model predicts; empty in profiles of older versions.
+    #[serde(default)]
+    pub step_shares: Vec<f32>,
     /// Standard deviation of run times over their median.
     pub jitter: f64,
     /// How good its results are; the unit is the user's, top-1 accuracy by default.
@@ -178,6 +181,26 @@ impl Profile {
         self.levels.iter().map(timing).collect()
     }
 
+    /// What is left of a run from each step on, in microseconds at the reference frequency, `[levels, steps]`; empty
+    /// where nothing is known of steps.
+    pub fn remaining_us(&self) -> Vec<f32> {
+        let mut table = Vec::new();
+        for level in &self.levels {
+            let us = level.time_us(f64::from(self.reference_khz)) as f32;
+            let mut left = level.step_shares.iter().sum::<f32>();
+            for share in &level.step_shares {
+                table.push(left.max(0.0) * us);
+                left -= share;
+            }
+        }
+        table
+    }
+
+    /// Steps of a run; 0 where nothing is known of them.
+    pub fn n_steps(&self) -> usize {
+        self.levels[0].step_shares.len()
+    }
+
     /// Microseconds of a run at the highest level and the reference frequency.
     pub fn top_us(&self) -> f64 {
         let top = self.levels.last().expect("a profile has levels");
@@ -216,6 +239,13 @@ impl Profile {
             if level.level != number {
                 return Err(format!("level {} stands at place {number}", level.level));
             }
+            let n_steps = self.levels[0].step_shares.len();
+            let is_share = |share: &f32| (0.0..=1.0).contains(share);
+            if level.step_shares.len() != n_steps || !level.step_shares.iter().all(is_share) {
+                return Err(format!(
+                    "the step_shares of L{number} are not those of L0's steps"
+                ));
+            }
             let us = level.time_us(f64::from(self.reference_khz));
             let is_time = level.cycles >= 0.0 && level.memory_us >= 0.0 && us > 0.0;
             if !is_time || !us.is_finite() {
@@ -250,6 +280,7 @@ mod tests {
             macs: 7,
             cycles: 2e6,
             memory_us: 10.0,
+            step_shares: vec![0.25, 0.75],
             jitter: 0.01,
             quality: None,
             measured: vec![],
@@ -287,6 +318,10 @@ mod tests {
         assert_eq!(
             refused(|p| p.levels[0].memory_us = -10.0),
             "L0 takes 2000000 cycles and -10 us, which is no time"
+        );
+        assert_eq!(
+            refused(|p| p.levels[0].step_shares[0] = -1.0),
+            "the step_shares of L0 are not those of L0's steps"
         );
     }
 }

@@ -153,6 +153,31 @@ impl<'a> Governor<'a> {
         self.run_us = run_us;
     }
 
+    /// Takes in how long a run took that would take `reference_us` by the profile, at its reference frequency:
+    /// a run of several levels.
+    pub(crate) fn observe_as(&mut self, run_us: f32, reference_us: f32) {
+        let level_us = self
+            .level_timing()
+            .map_or(0.0, |timing| timing.time_us(self.profile.reference_khz()));
+        // As long as the machine would have needed for the level that was chosen. Not a number where nothing ran,
+        // which is not learnt from.
+        self.run_us = run_us * level_us / reference_us;
+    }
+
+    /// Factor from the profile's times at its reference frequency to those that are expected of the next run.
+    pub(crate) fn us_per_reference_us(&self) -> f32 {
+        let here = |timing: &LevelTiming| {
+            let reference_us = timing.time_us(self.profile.reference_khz());
+            timing.time_us(self.khz) / reference_us
+        };
+        self.level_timing().map_or(1.0, here) * self.slow_down.mean()
+    }
+
+    /// The share of a run's time that is kept for chance.
+    pub(crate) fn reserve(&self) -> f32 {
+        self.config.deviations * self.slow_down.deviation() / self.slow_down.mean()
+    }
+
     /// The level that was chosen last.
     pub fn level(&self) -> u32 {
         self.level
@@ -165,16 +190,20 @@ impl<'a> Governor<'a> {
 
     /// How long a run at the chosen level is expected to take, in microseconds.
     pub fn expected_us(&self) -> f32 {
-        let timing = self.profile.levels().get(self.level as usize);
+        let timing = self.level_timing();
         timing.map_or(0.0, |timing| {
             timing.time_us(self.khz) * self.slow_down.mean()
         })
     }
 
+    fn level_timing(&self) -> Option<&'a LevelTiming> {
+        self.profile.levels().get(self.level as usize)
+    }
+
     /// Compares the last run with what was expected of it, now that the frequency at its end is known.
     fn learn(&mut self, khz_at_end: u32) {
         let run_us = core::mem::replace(&mut self.run_us, 0.0);
-        let Some(timing) = self.profile.levels().get(self.level as usize) else {
+        let Some(timing) = self.level_timing() else {
             return;
         };
         // Where the frequency changed, it did so at any moment of the run: the time expected is uniformly

@@ -88,6 +88,8 @@ pub struct LevelEntry {
     pub weight_bytes: u64,
     /// Cost model's estimate for one run on one thread.
     pub predicted_cycles: u64,
+    /// The same of every step.
+    pub step_cycles: Vec<u64>,
 }
 
 /// A layer with weights.
@@ -163,18 +165,21 @@ impl Manifest {
             tables,
             code,
         } = sizes;
-        let levels = program
-            .levels
-            .iter()
-            .enumerate()
-            .map(|(i, level)| LevelEntry {
-                level: i as u32,
-                name: level.name.clone(),
-                density: level.density,
-                macs: level.macs,
-                weight_bytes: level.weight_bytes,
-                predicted_cycles: level.predicted_cycles,
-            });
+        let levels =
+            program
+                .levels
+                .iter()
+                .zip(&program.steps)
+                .enumerate()
+                .map(|(i, (level, steps))| LevelEntry {
+                    level: i as u32,
+                    name: level.name.clone(),
+                    density: level.density,
+                    macs: level.macs,
+                    weight_bytes: level.weight_bytes,
+                    predicted_cycles: level.predicted_cycles,
+                    step_cycles: steps.iter().map(|step| step.predicted_cycles).collect(),
+                });
         Self {
             name: program.name.clone(),
             abi: ABI_VERSION,

@@ -32,7 +32,7 @@ The first and the last layers and depthwise convolutions stay dense.
 
 Examples:
   condensec nest net.onnx --calibrate train.npz -o supernet.onnx
-  condensec nest net.onnx --calibrate train.npz --levels 16 --spacing latency --block 1x1
+  condensec nest net.onnx --calibrate train.npz --levels 16 --spacing latency-ratio --block 1x1
   condensec nest net.onnx --sparsity 0.9,0.5,0 --calibrate train.npz --json
   {output, bytes, samples, seconds, levels: [{level, name, density}], layers: [{name, pruned, regrouped, kept}]}")]
 pub(super) struct Args {
@@ -119,6 +119,8 @@ enum Spacing {
     Density,
     /// Cycles that the cost model predicts.
     Latency,
+    /// The same, each level as many times slower than the one below: what a governor wants.
+    LatencyRatio,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -178,7 +180,12 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     if let Some(n) = args.levels {
         recipe.densities = match args.spacing {
             Spacing::Density => spacing::spread(args.min_density, 1.0, n),
-            Spacing::Latency => spacing::spread_in_latency(args, &graph, &recipe, n)?,
+            Spacing::Latency => {
+                spacing::spread_in_latency(args, &graph, &recipe, n, spacing::spread)?
+            }
+            Spacing::LatencyRatio => {
+                spacing::spread_in_latency(args, &graph, &recipe, n, spacing::spread_by_ratio)?
+            }
         };
     }
     supernet_file::check_level_names(&args.names, recipe.densities.len())?;

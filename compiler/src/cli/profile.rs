@@ -44,7 +44,7 @@ Examples:
   condensec profile out --emit json,header,rust              also out_profile.h and out_profile.rs, for programs
   condensec profile out --json
   {condensec_profile, model, target, cpu, backend, source, clock, threads, reference_khz, levels: [{level, name, density,
-  macs, cycles, memory_us, jitter, quality, measured: [{khz, runs, min_us, median_us, p95_us}]}]}
+  macs, cycles, memory_us, step_shares, jitter, quality, measured: [{khz, runs, min_us, median_us, p95_us}]}]}
 
 A run at frequency f takes cycles / f + memory_us. condensec simulate shows what the governor makes of it.")]
 pub(super) struct Args {
@@ -171,6 +171,7 @@ fn predict(manifest: &Manifest, frequencies: &[Frequency]) -> Profile {
         macs: level.macs,
         cycles: level.predicted_cycles as f64,
         memory_us: 0.0,
+        step_shares: shares(level.step_cycles.iter().map(|&cycles| cycles as f32)),
         jitter: 0.0,
         quality: None,
         measured: Vec::new(),
@@ -217,6 +218,7 @@ fn measured(args: &Args) -> Result<Profile, Failure> {
                 macs: level.macs,
                 cycles,
                 memory_us,
+                step_shares: shares(engine.step_cycles(number).into_iter()),
                 jitter: times.jitter,
                 quality: old.and_then(|old| old.quality),
                 measured,
@@ -232,6 +234,12 @@ fn measured(args: &Args) -> Result<Profile, Failure> {
         khz,
         levels,
     ))
+}
+
+/// Of every step in the whole.
+fn shares(cycles: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
+    let all: f32 = cycles.clone().sum();
+    cycles.map(|cycles| cycles / all.max(1.0)).collect()
 }
 
 fn subject(engine: &Engine, threads: usize) -> Subject {

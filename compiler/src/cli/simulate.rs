@@ -1,8 +1,8 @@
 //! `condensec simulate PROFILE --trace TRACE`: what the governor would make of a machine's ups and downs.
 //!
 //! The levels' times are those of the profile, the machine's speed is that of a trace, and the decisions are made by
-//! the governor that applications link. Beside it play fixed levels, a governor that is told no frequency, and
-//! an oracle. The same arguments give the same results, but for the time that a decision takes.
+//! the governor that applications link. Beside it play runs that mix levels, fixed levels, a governor that is told
+//! no frequency, and an oracle. The same arguments give the same results, but for the time that a decision takes.
 
 mod plot;
 mod policies;
@@ -55,7 +55,8 @@ governor cannot read); each row holds until the next one, and the last row only 
 
 Frames in which not even L0 meets the deadline count in impossible_rate and nowhere else. max_over_min is the slowest
 over the fastest run of the other frames, but for those that something overtook (surprise_rate: the machine changed
-after the level was chosen); max_over_min_all has these, too.")]
+after the level was chosen); max_over_min_all has these, too. In `mixed` a run may begin one level above what it could afford
+and falls on its way, so that it uses all its time; its level is the mean over the work, and density is taken in proportion.")]
 pub(super) struct Args {
     /// What `condensec profile` wrote.
     profile: PathBuf,
@@ -281,6 +282,7 @@ fn frame_table(replay: &Replay<'_>, runs: &[Vec<Run>]) -> String {
         );
         for runs in runs {
             let Run { level, ms } = runs[index];
+            let level = (level * 100.0).round() / 100.0;
             text += &format!(",{level},{ms:.6}");
         }
         text.push('\n');

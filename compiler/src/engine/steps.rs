@@ -10,6 +10,9 @@ use condensec_runtime::deadline::Deadline;
 use super::{Engine, check_lengths, check_status, text};
 use crate::report::Failure;
 
+/// What a run with a deadline keeps free of the time that is left: how far run times may be off.
+const RESERVE: f32 = 0.02;
+
 /// One step of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepTime {
@@ -34,6 +37,22 @@ impl Engine {
         // SAFETY: names in a descriptor are strings.
         let name = |step: &Step| unsafe { text(step.node) };
         self.steps(0).iter().map(name).collect()
+    }
+
+    /// What the cost model predicts of every step at a level, in cycles.
+    ///
+    /// # Panics
+    /// If there is no such level.
+    pub fn step_cycles(&self, level: usize) -> Vec<f32> {
+        let n_steps = self.steps(level).len();
+        // SAFETY: the descriptor has a row of `n_steps` numbers for every level.
+        let remaining = unsafe {
+            let row = self.model.remaining_cycles.add(level * n_steps);
+            std::slice::from_raw_parts(row, n_steps)
+        };
+        let next = remaining[1..].iter().chain(std::iter::once(&0.0));
+        let pairs = remaining.iter().zip(next);
+        pairs.map(|(now, next)| now - next).collect()
     }
 
     /// One inference at the present level on this thread, step by step.
@@ -106,15 +125,13 @@ impl Engine {
         let mut clock = clock;
         let mut deadline = Deadline {
             model: self.model,
-            remaining: ptr::null(),
             ns_per_unit: ns_per_cycle,
             deadline_ns,
+            reserve: RESERVE,
             clock: tell_time,
             clock_context: (&raw mut clock).cast(),
             levels: levels.as_mut_ptr(),
-            start_ns: 0,
-            done: 0.0,
-            lowest_level: 0,
+            ..Deadline::default()
         };
         // SAFETY: the clock gets what it takes for its context.
         unsafe { deadline.start() };

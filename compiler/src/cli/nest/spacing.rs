@@ -18,12 +18,21 @@ pub(super) fn spread(low: f64, high: f64, n: u32) -> Vec<f64> {
     (0..n).map(at).collect()
 }
 
-/// Densities at which the cost model predicts `n` latencies that are evenly spaced.
+/// `n` values from `low`, positive, to `high`, each the same factor above the one before.
+pub(super) fn spread_by_ratio(low: f64, high: f64, n: u32) -> Vec<f64> {
+    let exponents = spread(low.ln(), high.ln(), n);
+    let last = exponents.len() - 1;
+    let inner = exponents[1..last].iter().map(|x| x.exp());
+    [low].into_iter().chain(inner).chain([high]).collect()
+}
+
+/// Densities at which the cost model predicts `n` latencies that are spaced as `spread` does it.
 pub(super) fn spread_in_latency(
     args: &Args,
     graph: &Graph,
     recipe: &Recipe,
     n: u32,
+    spread_out: fn(f64, f64, u32) -> Vec<f64>,
 ) -> Result<Vec<f64>, Failure> {
     /// Densities that are looked at; latency is nearly linear between two of them.
     const N_TRIALS: u32 = 17;
@@ -48,7 +57,7 @@ pub(super) fn spread_in_latency(
         .iter()
         .map(|level| level.predicted_cycles as f64);
     let cycles: Vec<f64> = cycles.collect();
-    let wanted = spread(cycles[0], cycles[cycles.len() - 1], n);
+    let wanted = spread_out(cycles[0], cycles[cycles.len() - 1], n);
     Ok(wanted
         .iter()
         .map(|&t| interpolate(&cycles, &trials, t))
@@ -72,6 +81,11 @@ mod tests {
     #[test]
     fn both_ends_are_hit() {
         assert_eq!(spread(0.5, 1.0, 3), [0.5, 0.75, 1.0]);
+        let by_ratio = spread_by_ratio(0.25, 4.0, 5);
+        for (found, expected) in by_ratio.iter().zip([0.25, 0.5, 1.0, 2.0, 4.0]) {
+            assert!((found - expected).abs() < 1e-12, "{by_ratio:?}");
+        }
+        assert_eq!(spread_by_ratio(0.1, 0.7, 2), [0.1, 0.7]);
     }
 
     #[test]

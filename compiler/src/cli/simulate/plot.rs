@@ -41,7 +41,7 @@ pub fn draw(title: &str, trace: &Trace, replay: &Replay<'_>, runs: &[Vec<Run>]) 
     let levels = |policy: Policy, label: &'static str, colour: RGBColor| Line {
         label,
         colour,
-        points: thin(&seconds, of(policy).iter().map(|run| run.level as f64)),
+        points: thin(&seconds, of(policy).iter().map(|run| run.level)),
     };
     let end = (trace.begin_ms() + trace.duration_ms()) / 1e3;
     let deadline = replay.deadline_ms();
@@ -75,6 +75,7 @@ pub fn draw(title: &str, trace: &Trace, replay: &Replay<'_>, runs: &[Vec<Run>]) 
                 times(Policy::FixedTop, "fixed-top", GREY),
                 times(Policy::Reactive, "reactive", ORANGE),
                 times(Policy::Governor, "governor", BLUE),
+                times(Policy::Mixed, "mixed", GREEN),
                 Line {
                     label: "deadline",
                     colour: RED,
@@ -87,6 +88,7 @@ pub fn draw(title: &str, trace: &Trace, replay: &Replay<'_>, runs: &[Vec<Run>]) 
             vec![
                 levels(Policy::Oracle, "oracle", GREY),
                 levels(Policy::Governor, "governor", BLUE),
+                levels(Policy::Mixed, "mixed", GREEN),
             ],
         ),
     ];

@@ -1,19 +1,23 @@
 //! Policies: who chooses the level of a frame, and what came of it.
 //!
-//! Two use the governor of the runtime crate as an application would, one with the clock's frequency and one by run times
-//! alone. The others are what they are compared with: two fixed levels, and an oracle that knows what each frame
+//! Three use the runtime crate as an application would: the governor with the clock's frequency, the same with runs that fall
+//! from level to level on their way (`mixed`), and the governor by run times alone. The others are what they are compared with: two fixed levels, and an oracle that knows what each frame
 //! is going to take, jitter included.
 
+use condensec_runtime::deadline::{Deadline, Remaining};
 use condensec_runtime::governor::{self, Config, Governor};
 use serde::Serialize;
 
-use super::replay::Replay;
+use super::replay::{Frame, Replay};
 
 /// Who chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// The governor.
     Governor,
+    /// The governor, with runs that use all their time: see [`Deadline`]. Where nothing is known of a run's steps, as
+    /// the governor.
+    Mixed,
     /// Always the highest level.
     FixedTop,
     /// Always L0.
@@ -27,6 +31,7 @@ pub enum Policy {
 /// All of them.
 pub const POLICIES: &[Policy] = &[
     Policy::Governor,
+    Policy::Mixed,
     Policy::FixedTop,
     Policy::FixedL0,
     Policy::Reactive,
@@ -38,6 +43,7 @@ impl Policy {
     pub fn name(self) -> &'static str {
         match self {
             Self::Governor => "governor",
+            Self::Mixed => "mixed",
             Self::FixedTop => "fixed-top",
             Self::FixedL0 => "fixed-L0",
             Self::Reactive => "reactive",
@@ -45,17 +51,20 @@ impl Policy {
         }
     }
 
-    /// Level and milliseconds of every frame.
+    /// What every frame's run did.
     pub fn play(self, replay: &Replay<'_>, config: Config) -> Vec<Run> {
         let timings = replay.profile().timings();
         let profile = governor::Profile::new(&timings, replay.profile().reference_khz);
         let mut governor = Governor::new(profile, config);
         let deadline_us = (replay.deadline_ms() * 1e3) as f32;
         let top = timings.len() - 1;
+        let mut mixer = Mixer::new(replay);
         let frames = replay.frames().iter();
         let play = frames.map(|frame| {
             let level = match self {
-                Self::Governor => governor.choose(deadline_us, frame.khz as u32) as usize,
+                Self::Governor | Self::Mixed => {
+                    governor.choose(deadline_us, frame.khz as u32) as usize
+                }
                 Self::Reactive => governor.choose(deadline_us, 0) as usize,
                 Self::FixedTop => top,
                 Self::FixedL0 => 0,
@@ -64,21 +73,84 @@ impl Policy {
                     .find(|&level| replay.run_ms(level, frame) <= replay.deadline_ms())
                     .unwrap_or(0),
             };
+            if self == Self::Mixed && mixer.n_steps > 0 {
+                return mixer.run(replay, frame, &mut governor);
+            }
             let ms = replay.run_ms(level, frame);
             governor.observe((ms * 1e3) as f32);
+            let level = level as f64;
             Run { level, ms }
         });
         play.collect()
     }
 }
 
+/// Runs whose steps have levels of their own.
+struct Mixer {
+    remaining_us: Vec<f32>,
+    n_steps: usize,
+    /// Of a step in the weights of the network, as the time of the highest level has it.
+    weight_of_step: Vec<f32>,
+    deadline: Deadline,
+}
+
+impl Mixer {
+    fn new(replay: &Replay<'_>) -> Self {
+        let profile = replay.profile();
+        let top = profile.levels.last().expect("a profile has levels");
+        Self {
+            remaining_us: profile.remaining_us(),
+            n_steps: profile.n_steps(),
+            weight_of_step: top.step_shares.clone(),
+            deadline: Deadline::default(),
+        }
+    }
+
+    /// A run of a frame, after the governor's choice for it, which learns from it.
+    fn run(&mut self, replay: &Replay<'_>, frame: &Frame, governor: &mut Governor<'_>) -> Run {
+        let work = Remaining {
+            table: &self.remaining_us,
+            n_steps: self.n_steps,
+        };
+        let levels = &replay.profile().levels;
+        self.deadline
+            .expect(governor, (replay.deadline_ms() * 1e3) as f32);
+        self.deadline.start_at(0);
+        let (mut ms, mut level, mut mean_level) = (0.0, levels.len() - 1, 0.0);
+        for step in 0..self.n_steps {
+            let now_ns = (ms * 1e6) as u64;
+            level = self.deadline.choose_at(now_ns, work, step, level as u32) as usize;
+            let share = f64::from(levels[level].step_shares[step]);
+            ms = replay.part_ms(level, frame, share, ms);
+            mean_level += level as f64 * f64::from(self.weight_of_step[step]);
+        }
+        self.deadline.observe(governor, (ms * 1e3) as f32);
+        // Shares add up to 1 but for rounding.
+        let level = mean_level.min((levels.len() - 1) as f64);
+        Run { level, ms }
+    }
+}
+
 /// A frame's run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Run {
-    /// Its level.
-    pub level: usize,
+    /// Its level; between two levels, the mean over the work, for runs of several.
+    pub level: f64,
     /// How long it took.
     pub ms: f64,
+}
+
+impl Run {
+    /// What `of_level` says of the run's level, in proportion between two of them.
+    fn interpolate(self, of_level: impl Fn(usize) -> f64) -> f64 {
+        let low = self.level.floor();
+        let part = self.level - low;
+        let low_value = of_level(low as usize);
+        match part > 0.0 {
+            true => low_value + part * (of_level(low as usize + 1) - low_value),
+            false => low_value,
+        }
+    }
 }
 
 /// What came of a policy. Frames that no level could have met the deadline of count in `impossible_rate` only.
@@ -101,7 +173,7 @@ pub struct Outcome {
     /// Mean of the levels' quality, where the profile has it for all.
     pub mean_quality: Option<f64>,
     pub mean_level: f64,
-    /// Changes of level.
+    /// Changes of level from frame to frame, in the middle level of a mixed run rounded.
     pub switches: usize,
 }
 
@@ -137,16 +209,26 @@ impl Outcome {
             miss_rate: share(n_late, possible.len()),
             impossible_rate: share(frames.len() - possible.len(), frames.len()),
             surprise_rate: share(n_surprises, possible.len()),
-            mean_density: mean(possible.iter().map(|run| levels[run.level].density)),
+            mean_density: mean(
+                possible
+                    .iter()
+                    .map(|run| run.interpolate(|level| levels[level].density)),
+            ),
             mean_quality: levels
                 .iter()
                 .map(|level| level.quality)
                 .collect::<Option<Vec<f64>>>()
-                .map(|quality| mean(possible.iter().map(|run| quality[run.level]))),
-            mean_level: mean(possible.iter().map(|run| run.level as f64)),
+                .map(|quality| {
+                    mean(
+                        possible
+                            .iter()
+                            .map(|run| run.interpolate(|level| quality[level])),
+                    )
+                }),
+            mean_level: mean(possible.iter().map(|run| run.level)),
             switches: runs
                 .windows(2)
-                .filter(|pair| pair[0].level != pair[1].level)
+                .filter(|pair| pair[0].level.round() != pair[1].level.round())
                 .count(),
         }
     }

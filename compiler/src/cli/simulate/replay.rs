@@ -91,10 +91,16 @@ impl<'a> Replay<'a> {
 
     /// How long a run takes.
     pub fn run_ms(&self, level: usize, frame: &Frame) -> f64 {
+        self.part_ms(level, frame, 1.0, 0.0)
+    }
+
+    /// When a part of a run ends that begins `after_ms`, both from the beginning of the frame. The part is that share of a
+    /// whole run at `level`.
+    pub fn part_ms(&self, level: usize, frame: &Frame, part: f64, after_ms: f64) -> f64 {
         let level = &self.profile.levels[level];
         let points = self.trace.points();
-        let first = self.trace.at(frame.start_ms);
-        let (mut now, mut left) = (frame.start_ms, 1.0);
+        let (mut now, mut left) = (frame.start_ms + after_ms, part);
+        let first = self.trace.at(now);
         for (index, point) in points.iter().enumerate().skip(first) {
             let whole_ms = level.time_us(point.khz) / 1000.0 * point.slow_down * frame.jitter;
             let rest_ms = left * whole_ms;
