@@ -224,7 +224,7 @@ fn every_step_may_have_its_own_level() {
     digits.check_point(point, &found[0]);
 }
 
-/// A machine that turns out slower than expected: the level falls on the way, and never rises.
+/// A machine that turns out slower than expected: the level falls on the way.
 #[test]
 fn a_run_that_would_end_too_late_goes_on_at_a_lower_level() {
     let mut digits = Digits::new();

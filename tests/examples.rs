@@ -155,8 +155,10 @@ fn the_rust_examples_with_a_governor_run() {
         .lines()
         .filter_map(|line| line.rsplit(',').next())
         .collect();
-    assert!(levels.len() > 10 && levels.ends_with(&["4"]), "{log}");
+    assert!(levels.len() > 10 && levels.ends_with(&["4.00"]), "{log}");
     assert!(run(&camera, ["--seconds", "0.1", "--level", "0"]).contains("mean level 0.00"));
+    let mixed = ["--seconds", "0.1", "--deadline-ms", "1000", "--mixed"];
+    assert!(run(&camera, mixed).contains("mean level 4.00"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A camera that must keep its pace: a frame's inference has a deadline, and the governor picks the level for it.
+//! A camera that must keep its pace: a frame's inference has a deadline, and the governor picks the level for it, or with
+//! `--mixed` the pace at which the level falls within the run.
 //!
 //! Shows frequency, level and latency of every frame as they come, on a terminal as one line that is drawn anew. Takes any
 //! model with one input and one output: `MODEL_RS` is what condensec wrote beside the library, `MODEL_PROFILE_RS`
@@ -9,7 +10,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use condensec_runtime::abi;
 use condensec_runtime::cpufreq::{Cpufreq, SYSFS};
+use condensec_runtime::deadline::{self, Deadline, Remaining};
 use condensec_runtime::governor::{Config, Governor};
 
 #[allow(dead_code)]
@@ -23,11 +26,12 @@ mod profile {
 }
 
 const USAGE: &str = "\
-usage: camera [--seconds S] [--deadline-ms MS] [--level L] [--cpu N] [--sysfs DIR] [--log FILE]
+usage: camera [--seconds S] [--deadline-ms MS] [--level L] [--mixed] [--cpu N] [--sysfs DIR] [--log FILE]
 
   --seconds S       how long to run (10)
   --deadline-ms MS  time for a frame (a little more than the highest level takes at the highest frequency)
   --level L         always this level, without a governor
+  --mixed           let a run begin above the level that fits, and fall on its way
   --cpu N           core whose frequency counts (0)
   --sysfs DIR       root of the files that tell it (/sys)
   --log FILE        a line for every frame: start and latency in ms, kHz, level";
@@ -39,6 +43,7 @@ struct Options {
     seconds: f64,
     deadline_us: f32,
     level: Option<u32>,
+    is_mixed: bool,
     cpu: u32,
     sysfs: PathBuf,
     log: Option<PathBuf>,
@@ -52,12 +57,19 @@ impl Options {
             seconds: 10.0,
             deadline_us: ROOM * dense.time_us(profile::PROFILE.reference_khz()),
             level: None,
+            is_mixed: false,
             cpu: 0,
             sysfs: SYSFS.into(),
             log: None,
         };
         while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+            if name == "--mixed" {
+                options.is_mixed = true;
+                continue;
+            }
+            let value = arguments
+                .next()
+                .ok_or_else(|| format!("{name} needs a value"))?;
             let wrong = |error: &dyn std::fmt::Display| format!("{name} {value}: {error}");
             match name.as_str() {
                 "--seconds" => options.seconds = value.parse().map_err(|e| wrong(&e))?,
@@ -81,7 +93,8 @@ struct Frame {
     start: Duration,
     us: f32,
     khz: Option<u32>,
-    level: u32,
+    /// The mean over the run's work.
+    level: f32,
 }
 
 fn main() {
@@ -101,6 +114,7 @@ fn run(options: &Options) -> io::Result<()> {
     // An error on a machine that does not tell its frequency; then the governor goes by run times alone.
     let clock = Cpufreq::open(&options.sysfs, options.cpu).ok();
     let mut governor = Governor::new(profile::PROFILE, Config::default());
+    let mut mixer = Mixer::new();
     let mut log = match &options.log {
         Some(path) => Some(io::BufWriter::new(File::create(path)?)),
         None => None,
@@ -113,17 +127,29 @@ fn run(options: &Options) -> io::Result<()> {
     while begin.elapsed().as_secs_f64() < options.seconds {
         let start = begin.elapsed();
         let khz = clock.as_ref().and_then(|clock| clock.khz().ok());
-        let level = match options.level {
+        let chosen = match options.level {
             Some(level) => level,
             None => governor.choose(options.deadline_us, khz.unwrap_or(0)),
         };
-        if net.set_level(level).is_err() {
-            let message = format!("there is no level {level}, the model has {}", model::LEVELS);
+        let is_mixed = options.is_mixed && options.level.is_none();
+        let first = if is_mixed { model::LEVELS - 1 } else { chosen };
+        if net.set_level(first).is_err() {
+            let message = format!("there is no level {first}, the model has {}", model::LEVELS);
             return Err(io::Error::other(message));
         }
-        net.run(&image, &mut result);
-        let us = (begin.elapsed() - start).as_secs_f32() * 1e6;
-        governor.observe(us);
+        let (us, level) = if is_mixed {
+            mixer.start(&governor, options.deadline_us);
+            let choose = |step, level| mixer.choose(step, level);
+            net.run_adaptive(choose, &image, &mut result);
+            let us = (begin.elapsed() - start).as_secs_f32() * 1e6;
+            mixer.deadline.observe(&mut governor, us);
+            (us, mixer.mean_level())
+        } else {
+            net.run(&image, &mut result);
+            let us = (begin.elapsed() - start).as_secs_f32() * 1e6;
+            governor.observe(us);
+            (us, chosen as f32)
+        };
         let frame = Frame {
             start,
             us,
@@ -133,11 +159,71 @@ fn run(options: &Options) -> io::Result<()> {
         if let Some(log) = &mut log {
             let ms = frame.start.as_secs_f64() * 1e3;
             let khz = khz.map_or_else(String::new, |khz| khz.to_string());
-            writeln!(log, "{ms:.3},{:.4},{khz},{level}", us / 1e3)?;
+            writeln!(log, "{ms:.3},{:.4},{khz},{level:.2}", us / 1e3)?;
         }
         view.show(&frame)?;
     }
     view.finish()
+}
+
+/// Runs whose steps have levels of their own.
+struct Mixer {
+    /// What is left of a run from each step on, `[levels, steps]`.
+    remaining_us: Vec<f32>,
+    n_steps: usize,
+    deadline: Deadline,
+    begin: Instant,
+    sum_of_levels: f32,
+}
+
+impl Mixer {
+    fn new() -> Self {
+        // SAFETY: a descriptor of the interface version that the runtime knows, which `remaining_us` checks.
+        let about = unsafe { &*model::Model::descriptor().cast::<abi::Model>() };
+        let n_steps = about.n_steps as usize;
+        let mut remaining_us = vec![0.0; model::LEVELS as usize * n_steps];
+        let length = deadline::remaining_us(about, &profile::PROFILE, &mut remaining_us);
+        assert_eq!(length, remaining_us.len(), "the profile is of this model");
+        Self {
+            remaining_us,
+            n_steps,
+            deadline: Deadline::default(),
+            begin: Instant::now(),
+            sum_of_levels: 0.0,
+        }
+    }
+
+    /// Starts a run that may take `deadline_us`, after the governor's choice for it.
+    fn start(&mut self, governor: &Governor<'_>, deadline_us: f32) {
+        self.deadline.expect(governor, deadline_us);
+        self.deadline.start_at(0);
+        self.begin = Instant::now();
+        self.sum_of_levels = 0.0;
+    }
+
+    /// The level for a step, not above `level`.
+    fn choose(&mut self, step: usize, level: u32) -> u32 {
+        let now_ns = self.begin.elapsed().as_nanos() as u64;
+        let work = Remaining {
+            table: &self.remaining_us,
+            n_steps: self.n_steps,
+        };
+        let level = self.deadline.choose_at(now_ns, work, step, level);
+        let top = self.top();
+        let left = top.get(step + 1).copied().unwrap_or(0.0);
+        self.sum_of_levels += level as f32 * (top[step] - left);
+        level
+    }
+
+    /// The mean of the run's levels, each step counted by the time it takes at the highest.
+    fn mean_level(&self) -> f32 {
+        self.sum_of_levels / self.top()[0]
+    }
+
+    /// What is left from each step on at the highest level.
+    fn top(&self) -> &[f32] {
+        &self.remaining_us[self.remaining_us.len() - self.n_steps..]
+    }
 }
 
 /// The frames on a terminal; elsewhere a summary in the end.
@@ -145,7 +231,7 @@ struct View {
     deadline_us: f32,
     n_frames: u32,
     n_late: u32,
-    sum_of_levels: u64,
+    sum_of_levels: f64,
     slowest_us: f32,
     is_terminal: bool,
     drawn: Option<Instant>,
@@ -160,7 +246,7 @@ impl View {
             deadline_us,
             n_frames: 0,
             n_late: 0,
-            sum_of_levels: 0,
+            sum_of_levels: 0.0,
             slowest_us: 0.0,
             is_terminal: io::stdout().is_terminal(),
             drawn: None,
@@ -170,7 +256,7 @@ impl View {
     fn show(&mut self, frame: &Frame) -> io::Result<()> {
         self.n_frames += 1;
         self.n_late += u32::from(frame.us > self.deadline_us);
-        self.sum_of_levels += u64::from(frame.level);
+        self.sum_of_levels += f64::from(frame.level);
         self.slowest_us = self.slowest_us.max(frame.us);
         let is_due = self.drawn.is_none_or(|drawn| drawn.elapsed() > REFRESH);
         if !self.is_terminal || !is_due {
@@ -182,12 +268,12 @@ impl View {
             None => "  ? GHz".into(),
         };
         let highest = model::LEVELS.saturating_sub(1).max(1);
-        let level = bar(frame.level as f32 / highest as f32);
+        let level = bar(frame.level / highest as f32);
         let time = bar(frame.us / self.deadline_us);
         let mut out = io::stdout().lock();
         write!(
             out,
-            "\r\x1b[2Kframe {:5}  {clock}  L{:<2} {level}  {:7.2} of {:.2} ms {time}  {} late",
+            "\r\x1b[2Kframe {:5}  {clock}  L{:<4.1} {level}  {:7.2} of {:.2} ms {time}  {} late",
             self.n_frames,
             frame.level,
             frame.us / 1e3,
@@ -206,7 +292,7 @@ impl View {
             out,
             "{} frames, mean level {:.2}, slowest {:.2} ms, {} later than {:.2} ms",
             self.n_frames,
-            self.sum_of_levels as f64 / f64::from(self.n_frames.max(1)),
+            self.sum_of_levels / f64::from(self.n_frames.max(1)),
             self.slowest_us / 1e3,
             self.n_late,
             self.deadline_us / 1e3

@@ -49,6 +49,7 @@ typedef struct cnd_deadline {
     uint64_t start_ns;
     float done;            /* units of the steps so far */
     uint32_t lowest_level; /* of the steps so far; UINT32_MAX before the first */
+    uint32_t highest_level; /* the run was started at; no step has a higher one */
 } cnd_deadline;
 
 struct cnd_governor;

@@ -1,14 +1,15 @@
 //! Runs that end in time: the level falls in the middle of a run as soon as what is left of it would take too long.
 //!
 //! ```text
-//! before step i at level k, t ns after the start:
+//! before step i of a run at level k, t ns after the start:
 //!     pace     ns per unit of `remaining`: what was expected, corrected by the steps done so far
 //!     rest   = step i at level j, all others at level j - 1
 //!     level  = the highest j <= k with  t + rest * pace * (1 + reserve) <= deadline,  or L0
 //! ```
 //! So a run may begin one level above what it could afford as a whole, and falls when it has to: what a run may take
-//! is not bound to the times that levels have. A level that fell does not rise again in the same run. The pace to expect
-//! is that of the runs before, or a governor's; a core that was just slowed down shows within a few steps.
+//! is not bound to the times that levels have. Where it turns out to have more time than was thought, the level rises
+//! again, up to that of the run. The pace to expect is that of the runs before, or a governor's; a core that was just
+//! slowed down shows within a few steps.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -48,6 +49,8 @@ pub struct Deadline {
     pub done: f32,
     /// The lowest level of a step so far; `u32::MAX` before the first.
     pub lowest_level: u32,
+    /// The level that the run was started at.
+    pub highest_level: u32,
 }
 
 /// What is left of a run from each step on, at every level.
@@ -98,6 +101,7 @@ impl Default for Deadline {
             start_ns: 0,
             done: 0.0,
             lowest_level: u32::MAX,
+            highest_level: 0,
         }
     }
 }
@@ -120,7 +124,7 @@ impl Deadline {
         self.lowest_level = u32::MAX;
     }
 
-    /// The level for `step`, not above `level`.
+    /// The level for `step`; the first call of a run gives the highest that it may have.
     ///
     /// # Safety
     /// The fields are what their documentation says, and the model has a step of this number.
@@ -145,17 +149,21 @@ impl Deadline {
         }
     }
 
-    /// The level for `step` at a moment, not above `level`. Takes no notice of the fields that lead elsewhere.
+    /// The level for `step` at a moment; the first call of a run gives the highest that it may have. Takes no notice of
+    /// the fields that lead elsewhere.
     pub fn choose_at(&mut self, now_ns: u64, work: Remaining<'_>, step: usize, level: u32) -> u32 {
         let elapsed_ns = now_ns.saturating_sub(self.start_ns) as f32;
         let left_ns = self.deadline_ns - elapsed_ns;
-        let level = level.min(work.n_levels().saturating_sub(1));
-        let pace = self.pace(elapsed_ns, work.from(level, step)) * (1.0 + self.reserve);
+        if self.lowest_level == u32::MAX {
+            self.highest_level = level.min(work.n_levels().saturating_sub(1));
+        }
+        let highest = self.highest_level;
+        let pace = self.pace(elapsed_ns, work.from(highest, step)) * (1.0 + self.reserve);
         let fits = |&level: &u32| {
             let rest = work.from(level.saturating_sub(1), step + 1);
             (work.of(level, step) + rest) * pace <= left_ns
         };
-        let chosen = (0..=level).rev().find(fits).unwrap_or(0);
+        let chosen = (0..=highest).rev().find(fits).unwrap_or(0);
         self.done += work.of(chosen, step);
         self.lowest_level = self.lowest_level.min(chosen);
         chosen
@@ -276,4 +284,73 @@ pub unsafe extern "C" fn cnd_deadline_observe(
 ) {
     // SAFETY: the caller's.
     unsafe { (*deadline).observe(&mut *governor, run_us) };
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    /// Two levels of ten steps: a step takes 10 at L1 and 5 at L0.
+    const TABLE: [f32; 20] = {
+        let mut table = [0.0; 20];
+        let mut step = 0;
+        while step < 10 {
+            table[step] = 5.0 * (10 - step) as f32;
+            table[10 + step] = 10.0 * (10 - step) as f32;
+            step += 1;
+        }
+        table
+    };
+
+    const WORK: Remaining<'static> = Remaining {
+        table: &TABLE,
+        n_steps: 10,
+    };
+
+    /// Levels of a run in which step `i` takes `slow_down(i)` times as long as expected, and how long it took.
+    fn run(deadline_ns: f32, reserve: f32, slow_down: impl Fn(usize) -> f32) -> (Vec<u32>, f32) {
+        let mut deadline = Deadline {
+            ns_per_unit: 1.0,
+            deadline_ns,
+            reserve,
+            ..Deadline::default()
+        };
+        deadline.start_at(1000);
+        let (mut now, mut level) = (1000.0, 1);
+        let mut levels = Vec::new();
+        for step in 0..10 {
+            level = deadline.choose_at(now as u64, WORK, step, level);
+            now += WORK.of(level, step) * slow_down(step);
+            levels.push(level);
+        }
+        assert_eq!(Some(&deadline.lowest_level), levels.iter().min());
+        (levels, now - 1000.0)
+    }
+
+    #[test]
+    fn all_the_time_is_used() {
+        assert_eq!(run(100.0, 0.0, |_| 1.0), ([1; 10].to_vec(), 100.0));
+        let (levels, time) = run(75.0, 0.0, |_| 1.0);
+        assert_eq!(levels, [1, 1, 1, 1, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(time, 75.0);
+        assert_eq!(run(20.0, 0.0, |_| 1.0), ([0; 10].to_vec(), 50.0));
+    }
+
+    #[test]
+    fn a_level_that_fell_may_rise_again() {
+        // The first steps are slow, the rest are as expected.
+        let (levels, time) = run(90.0, 0.0, |step| if step < 2 { 2.0 } else { 1.0 });
+        let first_low = levels.iter().position(|&level| level == 0).unwrap();
+        assert!(levels[first_low..].contains(&1), "{levels:?}");
+        assert!(time <= 90.0 && time > 80.0, "{levels:?} {time}");
+    }
+
+    #[test]
+    fn a_reserve_shrinks_with_what_is_left() {
+        // A tenth of the whole run would leave it 91.
+        let (levels, time) = run(100.0, 0.1, |_| 1.0);
+        assert!((92.0..=100.0).contains(&time), "{levels:?} {time}");
+    }
 }

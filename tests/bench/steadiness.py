@@ -2,9 +2,9 @@
 
     .venv/bin/python tests/bench/steadiness.py [--measure] [--networks resnet50,mobilenet-v2]
 
-Levels are spaced evenly in predicted latency, on a logarithmic scale (`ratio`: neighbours differ by the same factor, which
-bounds what is lost when one level just does not fit) and on a linear one (`linear`, as `nest --spacing latency` does
-it). L0 is as much faster than the dense level as the clock's range is wide. The deadline is `--deadline top`.
+Levels are spaced evenly in predicted latency, on a logarithmic scale (`ratio`, as `nest --spacing latency-ratio`: neighbours
+differ by the same factor, which bounds what is lost when one level just does not fit) and on a linear one (`linear`, as
+`nest --spacing latency`). Two policies: the governor with whole levels, and with runs that mix levels (`mixed`). L0 is as much faster than the dense level as the clock's range is wide. The deadline is `--deadline top`.
 
 Proportions between levels are the cost model's, since the figures are of the governor and not of a machine; the dense
 level takes what the README's table says, for the longer a run is, the more changes of the clock fall into one. With
@@ -92,10 +92,10 @@ def profile(network: str, densities: list[float], folder: Path, is_measured: boo
     return folder / "profile.json"
 
 
-def row(simulation: dict[str, Any]) -> dict[str, float]:
-    """What a table shows of a simulation."""
+def row(simulation: dict[str, Any], name: str) -> dict[str, float]:
+    """What a table shows of a policy."""
     policies = {policy["name"]: policy for policy in simulation["policies"]}
-    governor, fixed, oracle, reactive = (policies[name] for name in ("governor", "fixed-top", "oracle", "reactive"))
+    governor, fixed, oracle, reactive = (policies[name] for name in (name, "fixed-top", "oracle", "reactive"))
     return {
         "max/min": governor["max_over_min"],
         "fixed": fixed["max_over_min"],
@@ -168,22 +168,23 @@ def main() -> None:
                 source = json.loads(path.read_text())["source"]
                 say(f"{network}, {n_levels} levels, {spacing} spacing, {source} times, clock {clock_range:g}:1")
                 say(
-                    "  trace           max/min  fixed  reactive | cv      /fixed | missed  reactive  fixed  | "
+                    "  trace          policy    max/min  fixed  reactive | cv      /fixed | missed  reactive  fixed  | "
                     "density  /oracle | switches   ns | surprises  max/min with them"
                 )
                 for trace in TRACES:
                     options = ["--trace", trace, "--range", f"{clock_range:g}", "--json"]
                     simulation = json.loads(run(CONDENSEC, "simulate", path, *options))
-                    f = row(simulation)
-                    say(
-                        f"  {trace:15} {f['max/min']:7.3f} {f['fixed']:6.2f} {f['reactive']:9.2f} | "
-                        f"{f['cv']:.4f} {f['cv/fixed']:6.3f} | {f['missed']:6.2%} {f['reactive missed']:8.2%} "
-                        f"{f['fixed missed']:7.1%} | {f['density']:7.4f} {f['of oracle']:8.4f} | "
-                        f"{f['switches']:8.0f} {f['ns']:4.0f} | {f['surprises']:9.2%} {f['with surprises']:8.2f}"
-                    )
-                    for missed in misses(f, n_levels):
-                        n_missed += 1
-                        say(f"    missed: {missed}")
+                    for policy in ("governor", "mixed"):
+                        f = row(simulation, policy)
+                        say(
+                            f"  {trace:14} {policy:8} {f['max/min']:8.3f} {f['fixed']:6.2f} {f['reactive']:9.2f} | "
+                            f"{f['cv']:.4f} {f['cv/fixed']:6.3f} | {f['missed']:6.2%} {f['reactive missed']:8.2%} "
+                            f"{f['fixed missed']:7.1%} | {f['density']:7.4f} {f['of oracle']:8.4f} | "
+                            f"{f['switches']:8.0f} {f['ns']:4.0f} | {f['surprises']:9.2%} {f['with surprises']:8.2f}"
+                        )
+                        for missed in misses(f, n_levels):
+                            n_missed += 1
+                            say(f"    missed: {missed}")
                     raw.append({"network": network, "levels": n_levels, "spacing": spacing, **simulation})
                 say()
     for line in governor_size.report():

@@ -1,9 +1,9 @@
 """A real model on a core that is throttled while it runs: latency over time with and without the governor.
 
-The program is examples/rust/camera.rs. It is stopped and continued many times a second, so that it gets a share of the
-core that changes every few seconds, as a lower clock would give it. A made-up cpufreq tree tells the frequency that
-such a share stands for. Four runs over the same shares: the highest level, L0, the governor with that frequency, and
-the governor with run times alone.
+The program is examples/rust/camera.rs. A program of higher priority takes its core away 2,000 times a second
+(throttle.c), so that it gets a share of the core that changes every few seconds, as a lower clock would give it. A
+made-up cpufreq tree tells the frequency that such a share stands for. Runs over the same shares: the highest level, L0,
+the governor with that frequency, the same with runs that mix levels, and both with run times alone. Needs root.
 
     python tests/bench/throttling.py mobilenet_v2.onnx --plot throttling.svg
 
@@ -18,7 +18,6 @@ import argparse
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,8 +30,8 @@ import numpy as np
 import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of a stop and a continuation; short against a run, long against what a signal costs.
-PERIOD_S = 0.0005
+# Short against a run, long against what a change of programs costs.
+PERIOD_US = 500
 TOP_KHZ = 2_000_000
 
 
@@ -48,7 +47,8 @@ class Run:
 
 
 def build(binary: str, model: Path, work: Path) -> tuple[Path, dict]:
-    """The camera with `model`, and the model's profile."""
+    """The camera with `model`, and the model's profile; beside them the throttle."""
+    run(["cc", "-O2", "-Wall", "-Wextra", Path(__file__).with_name("throttle.c"), "-o", work / "throttle"])
     run([binary, model, "--cpu", "native", "--name", "net", "-o", work])
     profile = work / "net.profile.json"
     run([binary, "profile", work, "--frequencies", str(TOP_KHZ), "-o", profile, "--emit", "json,rust"])
@@ -91,25 +91,6 @@ class Clock:
         fresh.replace(file)
 
 
-def throttle(pid: int, share: float, seconds: float) -> None:
-    """Lets a process run for a share of the next seconds."""
-    end = time.perf_counter() + seconds
-    while (now := time.perf_counter()) < end:
-        if share >= 1:
-            time.sleep(min(0.05, end - now))
-            continue
-        os.kill(pid, signal.SIGSTOP)
-        wait_until(now + PERIOD_S * (1 - share))
-        os.kill(pid, signal.SIGCONT)
-        wait_until(now + PERIOD_S)
-
-
-def wait_until(moment: float) -> None:
-    """Spins on this program's core: sleeping is too coarse."""
-    while time.perf_counter() < moment:
-        pass
-
-
 def measure(name: str, camera: Path, options: list, shares: list[float], seconds: float, core: int, work: Path) -> Run:
     """One run of the camera under the given shares, each for as many seconds."""
     clock = Clock(work / f"sys-{name}")
@@ -124,13 +105,15 @@ def measure(name: str, camera: Path, options: list, shares: list[float], seconds
     for share in shares:
         clock.set(share)
         changes.append((time.perf_counter() - begin) * 1e3)
-        throttle(process.pid, share, seconds)
-    os.kill(process.pid, signal.SIGCONT)
+        if share < 1:
+            run([work / "throttle", core, share, seconds, PERIOD_US])
+        else:
+            time.sleep(seconds)
     process.wait()
     with log.open() as file:
-        rows = [(float(start), float(ms), int(level)) for start, ms, _, level in csv.reader(file)]
+        rows = [(float(start), float(ms), float(level)) for start, ms, _, level in csv.reader(file)]
     start, ms, level = (np.array(column) for column in zip(*rows))
-    return Run(name, start, ms, level.astype(int), changes)
+    return Run(name, start, ms, level, changes)
 
 
 def summary(run: Run, deadline_ms: float, density: list[float]) -> dict:
@@ -146,7 +129,7 @@ def summary(run: Run, deadline_ms: float, density: list[float]) -> dict:
         "max_over_min": float(np.percentile(ms, 99) / np.percentile(ms, 1)),
         "cv": float(ms.std() / ms.mean()),
         "miss_rate": float((run.ms[counts] > deadline_ms).mean()),
-        "mean_density": float(np.array(density)[run.level[counts]].mean()),
+        "mean_density": float(np.interp(run.level[counts], np.arange(len(density)), density).mean()),
         "median_ms": float(np.median(ms)),
         "frames": int(counts.sum()),
     }
@@ -178,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="supernet (ONNX)")
     parser.add_argument("--condensec", default=str(ROOT / "target" / "release" / "condensec"))
-    parser.add_argument("--shares", default="1,0.7,0.5,0.8,0.42,0.6,1,0.9", help="of the core, one after the other")
+    parser.add_argument("--shares", default="1,0.7,0.5,0.8,0.55,0.6,1,0.9", help="of the core, one after the other")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each share")
     parser.add_argument("--room", type=float, default=1.08, help="deadline over the time of the highest level")
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -200,7 +183,9 @@ def main() -> None:
             "fixed-top": ["--level", len(levels) - 1],
             "fixed-L0": ["--level", 0],
             "governor": ["--clock"],
+            "mixed": ["--clock", "--mixed"],
             "reactive": [],
+            "mixed, reactive": ["--mixed"],
         }.items():
             runs.append(measure(kind, camera, [*deadline, *extra], shares, options.seconds, core, work))
     density = [level["density"] for level in levels]
@@ -208,9 +193,9 @@ def main() -> None:
     about = {"date": time.strftime("%Y-%m-%d"), **machine.describe([core])}
     print(f"{options.model.name}, {len(levels)} levels, {about['cpu']}, deadline {deadline_ms:.2f} ms, "
           f"shares {options.shares} for {options.seconds:g} s each")
-    print(f"{'':10} max/min      cv  missed  mean density  median ms  frames")
+    print(f"{'':15} max/min      cv  missed  mean density  median ms  frames")
     for result in results:
-        print(f"{result['name']:10} {result['max_over_min']:7.2f} {result['cv']:7.3f} {result['miss_rate']:7.3f} "
+        print(f"{result['name']:15} {result['max_over_min']:7.2f} {result['cv']:7.3f} {result['miss_rate']:7.3f} "
               f"{result['mean_density']:13.3f} {result['median_ms']:10.2f} {result['frames']:7}")
     if options.output:
         report = {**about, "model": options.model.name, "deadline_ms": deadline_ms, "shares": shares, "runs": results}

@@ -74,10 +74,15 @@ fn the_manifest_has_the_keys_that_scripts_rely_on() {
         "macs",
         "weight_bytes",
         "predicted_cycles",
+        "step_cycles",
     ];
     for (number, level) in levels.iter().enumerate() {
         assert_eq!(keys(level), level_keys);
         assert_eq!(level["level"], number);
+        let steps = level["step_cycles"].as_array().unwrap();
+        assert_eq!(steps.len() as u64, manifest["steps"].as_u64().unwrap());
+        let cycles: u64 = steps.iter().map(|cycles| cycles.as_u64().unwrap()).sum();
+        assert_eq!(level["predicted_cycles"], cycles);
         // Of the maskable layers: each level keeps six more of 18 columns.
         assert_eq!(level["density"], (number + 1) as f64 / 3.0);
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::folder::{Folder, keys};
 
-const TRACES: &[&str] = &["governor-steps", "migration", "neighbour", "thermal"];
+const TRACES: [&str; 4] = ["governor-steps", "migration", "neighbour", "thermal"];
 
 /// A folder with the profile of a network whose levels take 5 to 20 ms at 2 GHz.
 fn with_profile() -> Folder {
@@ -21,7 +21,7 @@ fn profile(n_levels: u32, has_quality: bool) -> Value {
         let ms = 5.0 * 4.0_f64.powf(f64::from(number) / f64::from(n_levels - 1));
         json!({
             "level": number, "name": format!("L{number}"), "density": (ms - 1.0) / 19.0, "macs": 1000,
-            "cycles": 0.95 * ms * 2e6, "memory_us": 50.0 * ms, "jitter": 0.01,
+            "cycles": 0.95 * ms * 2e6, "memory_us": 50.0 * ms, "step_shares": vec![0.02; 50], "jitter": 0.01,
             "quality": has_quality.then_some(0.5 + ms / 50.0), "measured": [],
         })
     };
@@ -66,7 +66,14 @@ fn results_have_the_documented_keys() {
         .collect();
     assert_eq!(
         names,
-        ["governor", "fixed-top", "fixed-L0", "reactive", "oracle"]
+        [
+            "governor",
+            "mixed",
+            "fixed-top",
+            "fixed-L0",
+            "reactive",
+            "oracle"
+        ]
     );
     for key in [
         "max_over_min",
@@ -110,13 +117,62 @@ fn the_governor_is_near_the_oracle_on_every_trace() {
         assert_eq!(number(oracle, "miss_rate"), 0.0, "{trace}");
         assert_eq!(number(of("fixed-L0"), "miss_rate"), 0.0, "{trace}");
         assert!(number(top, "max_over_min") > 2.0, "{trace}: {top}");
-        if *trace != "neighbour" {
+        if trace != "neighbour" {
             // Without the frequency, every change of it is a surprise.
             let reactive = of("reactive");
             assert!(number(reactive, "max_over_min") > number(governor, "max_over_min"));
             assert!(number(reactive, "miss_rate") >= number(governor, "miss_rate"));
         }
     }
+}
+
+/// Whose time is not bound to those of levels: steadier, denser, with few levels as with many.
+#[test]
+fn mixed_runs_use_their_time() {
+    let folder = with_profile();
+    folder.write("few.json", profile(4, false).to_string());
+    for (file, trace) in ["p.json", "few.json"]
+        .iter()
+        .flat_map(|f| TRACES.map(|t| (f, t)))
+    {
+        let simulation = folder
+            .condensec(&format!("simulate {file} --trace {trace} --json"))
+            .json();
+        let of = |name: &str| policy(&simulation, name);
+        let (mixed, governor, oracle) = (of("mixed"), of("governor"), of("oracle"));
+        assert!(
+            number(mixed, "max_over_min") <= 1.15,
+            "{file} {trace}: {mixed}"
+        );
+        assert!(
+            number(mixed, "miss_rate") <= 0.02,
+            "{file} {trace}: {mixed}"
+        );
+        assert!(
+            number(mixed, "cv") < number(governor, "cv"),
+            "{file} {trace}: {mixed}"
+        );
+        // The oracle of whole levels.
+        let density = number(mixed, "mean_density") / number(oracle, "mean_density");
+        assert!(density >= 1.0, "{file} {trace}: {density}");
+    }
+}
+
+/// Profiles of a version that did not measure steps.
+#[test]
+fn without_steps_nothing_is_mixed() {
+    let folder = Folder::empty();
+    let mut old = profile(16, true);
+    for level in old["levels"].as_array_mut().unwrap() {
+        level.as_object_mut().unwrap().remove("step_shares");
+    }
+    folder.write("old.json", old.to_string());
+    let simulation = folder
+        .condensec("simulate old.json --trace thermal --json")
+        .json();
+    let mut mixed = policy(&simulation, "mixed").clone();
+    mixed["name"] = "governor".into();
+    assert_eq!(&mixed, policy(&simulation, "governor"));
 }
 
 #[test]

@@ -22,8 +22,8 @@ use crate::{driver, output, report};
 The archives have one array per ONNX input and output, under its name; in_0, in_1, .. name inputs by their place.
 Dimensions that the ONNX file leaves open are those of the arrays.
 
-With --deadline the level falls in the middle of the run if the rest of it would end too late; a run before it shows how
-fast the machine is. The outputs are those of the layers at the levels that they ran at.
+With --deadline the level changes in the middle of the run so that it ends in time and uses all of it; a run before it shows
+how fast the machine is. The outputs are those of the layers at the levels that they ran at.
 
 Examples:
   condensec run net.onnx --level 0 --inputs in.npz --outputs out.npz
