@@ -11,7 +11,7 @@
 //! }
 //! ```
 //! A run at frequency `f` takes `cycles / f + memory_us`; `jitter` is the standard deviation of run times over their
-//! median. `step_shares` says which share of a run each step takes, by the cost model. `source` is `predicted` where the cost model has the word instead of a clock. `quality` is what `eval` found
+//! median. `step_shares` says which share of a run each step takes. `source` is `predicted` where the cost model has the word instead of a clock. `quality` is what `eval` found
 //! (top-1 accuracy), or null. `reference_khz` is the highest frequency measured, which counts where a caller knows none;
 //! `clock` says where frequencies are from.
 
@@ -91,7 +91,7 @@ pub struct LevelProfile {
     pub cycles: f64,
     /// The part that it does not.
     pub memory_us: f64,
-    /// Share of a run that each step takes, as the cost model predicts; empty in profiles of older versions.
+    /// Share of a run that each step takes; empty in profiles of older versions.
     #[serde(default)]
     pub step_shares: Vec<f32>,
     /// Standard deviation of run times over their median.

@@ -10,9 +10,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use condensec_runtime::abi;
 use condensec_runtime::cpufreq::{Cpufreq, SYSFS};
-use condensec_runtime::deadline::{self, Deadline, Remaining};
+use condensec_runtime::deadline::{Deadline, Remaining};
 use condensec_runtime::governor::{Config, Governor};
 
 #[allow(dead_code)]
@@ -168,9 +167,6 @@ fn run(options: &Options) -> io::Result<()> {
 
 /// Runs whose steps have levels of their own.
 struct Mixer {
-    /// What is left of a run from each step on, `[levels, steps]`.
-    remaining_us: Vec<f32>,
-    n_steps: usize,
     deadline: Deadline,
     begin: Instant,
     sum_of_levels: f32,
@@ -178,15 +174,7 @@ struct Mixer {
 
 impl Mixer {
     fn new() -> Self {
-        // SAFETY: a descriptor of the interface version that the runtime knows, which `remaining_us` checks.
-        let about = unsafe { &*model::Model::descriptor().cast::<abi::Model>() };
-        let n_steps = about.n_steps as usize;
-        let mut remaining_us = vec![0.0; model::LEVELS as usize * n_steps];
-        let length = deadline::remaining_us(about, &profile::PROFILE, &mut remaining_us);
-        assert_eq!(length, remaining_us.len(), "the profile is of this model");
         Self {
-            remaining_us,
-            n_steps,
             deadline: Deadline::default(),
             begin: Instant::now(),
             sum_of_levels: 0.0,
@@ -205,8 +193,8 @@ impl Mixer {
     fn choose(&mut self, step: usize, level: u32) -> u32 {
         let now_ns = self.begin.elapsed().as_nanos() as u64;
         let work = Remaining {
-            table: &self.remaining_us,
-            n_steps: self.n_steps,
+            table: &profile::REMAINING_US,
+            n_steps: profile::STEPS,
         };
         let level = self.deadline.choose_at(now_ns, work, step, level);
         let top = self.top();
@@ -222,7 +210,7 @@ impl Mixer {
 
     /// What is left from each step on at the highest level.
     fn top(&self) -> &[f32] {
-        &self.remaining_us[self.remaining_us.len() - self.n_steps..]
+        &profile::REMAINING_US[profile::REMAINING_US.len() - profile::STEPS..]
     }
 }
 

@@ -9,11 +9,10 @@
  *     cnd_deadline_start(&deadline);
  *     net_run_adaptive(net, inputs, outputs, cnd_deadline_choose, &deadline);
  *
- * With a governor (cnd_governor.h) that knows how fast the machine is:
+ * With a governor (cnd_governor.h) that knows how fast the machine is; net_remaining_us is in the table that
+ * `condensec profile --emit header` writes:
  *
- *     static float remaining[NET_LEVELS * STEPS];
- *     cnd_deadline_remaining_us(net_model(), &net_profile, remaining, sizeof remaining / sizeof *remaining);
- *     cnd_deadline deadline = {.model = net_model(), .remaining = remaining, .clock = now_ns};
+ *     cnd_deadline deadline = {.model = net_model(), .remaining = net_remaining_us, .clock = now_ns};
  *     for (;;) {
  *         cnd_governor_choose(&governor, 8000.0f, frequency_khz());
  *         cnd_deadline_expect(&deadline, &governor, 8000.0f);
@@ -62,13 +61,13 @@ void cnd_deadline_start(cnd_deadline *deadline);
 void cnd_deadline_choose(void *deadline, size_t step, uint32_t *level);
 
 /* What is left of a run from each step on, at every level, in microseconds at the profile's reference frequency: n_levels
- * rows of n_steps, for the field remaining. Returns their number, or 0 where the table of length numbers is too
+ * rows of n_steps, for the field remaining where no profile has them. Returns how many there are, or 0 where the table of length numbers is too
  * short, the profile has other levels, or the model is of another interface version. */
 size_t cnd_deadline_remaining_us(const cnd_model *model, const struct cnd_profile *profile, float *table,
                                  size_t length);
 
 /* Expects of the next run what the governor does since its last choice, and gives it deadline_us microseconds. The
- * field remaining is what cnd_deadline_remaining_us made of the governor's profile. */
+ * field remaining is in microseconds at the reference frequency of the governor's profile. */
 void cnd_deadline_expect(cnd_deadline *deadline, const struct cnd_governor *governor, float deadline_us);
 
 /* Tells the governor how long the run took that just ended, at whatever levels it ran. */

@@ -169,12 +169,15 @@ impl Deadline {
         chosen
     }
 
-    /// Expects of the next run what a governor does, and gives it `deadline_us` microseconds. `remaining` is what
-    /// [`remaining_us`] made of the governor's profile; the governor's last choice was for this run.
+    /// Expects of the next run what a governor does, and gives it `deadline_us` microseconds. `remaining` is in
+    /// microseconds at the reference frequency of the governor's profile, as `condensec profile` writes it or
+    /// [`remaining_us`] computes it; the governor's last choice was for this run.
     pub fn expect(&mut self, governor: &Governor<'_>, deadline_us: f32) {
+        // Half of the chance is met on the way, and half is left at the end.
+        let chance = 0.5 * governor.chance();
         self.ns_per_unit = 1000.0 * governor.us_per_reference_us();
-        self.deadline_ns = 1000.0 * deadline_us;
-        self.reserve = governor.reserve();
+        self.deadline_ns = 1000.0 * deadline_us / (1.0 + chance);
+        self.reserve = chance;
     }
 
     /// Tells a governor how long the run took that just ended, at whatever levels it ran.
@@ -193,7 +196,8 @@ impl Deadline {
 }
 
 /// What is left of a run from each step on, at every level, in microseconds at the profile's reference frequency:
-/// `[n_levels, n_steps]`, for [`Deadline::remaining`]. Steps have the shares of a run that the model predicts. Returns
+/// `[n_levels, n_steps]`, for [`Deadline::remaining`] where no profile has it. Steps have the shares of a run that the
+/// compiler predicted. Returns
 /// the length, or 0 where `table` is too short, the profile has other levels, or the descriptor is of another interface
 /// version.
 pub fn remaining_us(model: &Model, profile: &Profile<'_>, table: &mut [f32]) -> usize {

@@ -36,10 +36,6 @@ const GROWTH: f32 = 1.01;
 /// up at once: chance does not make as much room.
 const CLEAR_ROOM: f32 = 2.0;
 
-/// Part of the chance of a whole run that counts for one whose level may still change: most of a run's scatter shows
-/// early in it.
-const CORRECTABLE: f32 = 0.5;
-
 /// A step up that is taken back within as many runs was a mistake.
 const MISTAKE_WITHIN: u32 = 3;
 
@@ -177,9 +173,9 @@ impl<'a> Governor<'a> {
         self.level_timing().map_or(1.0, here) * self.slow_down.mean()
     }
 
-    /// The share of what is left of a run to keep for chance, where the level may still change on the way.
-    pub(crate) fn reserve(&self) -> f32 {
-        CORRECTABLE * self.config.deviations * self.slow_down.deviation() / self.slow_down.mean()
+    /// The share of a run's time that is kept for chance.
+    pub(crate) fn chance(&self) -> f32 {
+        self.config.deviations * self.slow_down.deviation() / self.slow_down.mean()
     }
 
     /// The level that was chosen last.

@@ -1,6 +1,6 @@
 """A real model on a core that is throttled while it runs: latency over time with and without the governor.
 
-The program is examples/rust/camera.rs. A program of higher priority takes its core away 2,000 times a second
+The program is examples/rust/camera.rs. A program of higher priority takes its core away 4,000 times a second
 (throttle.c), so that it gets a share of the core that changes every few seconds, as a lower clock would give it. A
 made-up cpufreq tree tells the frequency that such a share stands for. Runs over the same shares: the highest level, L0,
 the governor with that frequency, the same with runs that mix levels, and both with run times alone. Needs root.
@@ -31,7 +31,7 @@ import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 # Short against a run, long against what a change of programs costs.
-PERIOD_US = 500
+PERIOD_US = 250
 TOP_KHZ = 2_000_000
 
 

@@ -171,7 +171,7 @@ fn predict(manifest: &Manifest, frequencies: &[Frequency]) -> Profile {
         macs: level.macs,
         cycles: level.predicted_cycles as f64,
         memory_us: 0.0,
-        step_shares: shares(level.step_cycles.iter().map(|&cycles| cycles as f32)),
+        step_shares: shares(&level.step_cycles),
         jitter: 0.0,
         quality: None,
         measured: Vec::new(),
@@ -218,7 +218,7 @@ fn measured(args: &Args) -> Result<Profile, Failure> {
                 macs: level.macs,
                 cycles,
                 memory_us,
-                step_shares: shares(engine.step_cycles(number).into_iter()),
+                step_shares: times.step_shares,
                 jitter: times.jitter,
                 quality: old.and_then(|old| old.quality),
                 measured,
@@ -237,9 +237,9 @@ fn measured(args: &Args) -> Result<Profile, Failure> {
 }
 
 /// Of every step in the whole.
-fn shares(cycles: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
-    let all: f32 = cycles.clone().sum();
-    cycles.map(|cycles| cycles / all.max(1.0)).collect()
+fn shares(cycles: &[u64]) -> Vec<f32> {
+    let all = cycles.iter().sum::<u64>().max(1) as f32;
+    cycles.iter().map(|&cycles| cycles as f32 / all).collect()
 }
 
 fn subject(engine: &Engine, threads: usize) -> Subject {

@@ -39,22 +39,6 @@ impl Engine {
         self.steps(0).iter().map(name).collect()
     }
 
-    /// What the cost model predicts of every step at a level, in cycles.
-    ///
-    /// # Panics
-    /// If there is no such level.
-    pub fn step_cycles(&self, level: usize) -> Vec<f32> {
-        let n_steps = self.steps(level).len();
-        // SAFETY: the descriptor has a row of `n_steps` numbers for every level.
-        let remaining = unsafe {
-            let row = self.model.remaining_cycles.add(level * n_steps);
-            std::slice::from_raw_parts(row, n_steps)
-        };
-        let next = remaining[1..].iter().chain(std::iter::once(&0.0));
-        let pairs = remaining.iter().zip(next);
-        pairs.map(|(now, next)| now - next).collect()
-    }
-
     /// One inference at the present level on this thread, step by step.
     ///
     /// # Errors

@@ -38,6 +38,8 @@ pub struct LevelTimes {
     pub measured: Vec<Measurement>,
     /// Standard deviation of run times over their median, at the highest of them.
     pub jitter: f64,
+    /// Share of a run that each step takes on one thread.
+    pub step_shares: Vec<f32>,
 }
 
 impl LevelTimes {
@@ -46,6 +48,7 @@ impl LevelTimes {
         let highest = |times: &Self| times.measured.last().map(|m| m.khz);
         if highest(&other) > highest(&self) {
             self.jitter = other.jitter;
+            self.step_shares = other.step_shares;
         }
         self.measured.extend(other.measured);
         self.measured.sort_by_key(|measurement| measurement.khz);
@@ -72,6 +75,7 @@ pub fn measure(
     let inputs = pseudo_random_inputs(engine);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     let mut outputs = empty_outputs(engine);
+    let mut step_outputs = empty_outputs(engine);
     let n_levels = engine.levels().len();
     let mut run = |engine: &mut Engine| {
         let before = f64::from(clock.khz());
@@ -101,22 +105,29 @@ pub fn measure(
     let n_turns = n_turns.max(FEWEST_RUNS.div_ceil(RUNS_PER_TURN));
     let mut progress = Progress::new("measuring", n_turns as u64);
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); n_levels];
+    // Of every level, in every turn: the seconds of each step.
+    let mut steps: Vec<Vec<Vec<f64>>> = vec![Vec::new(); n_levels];
     for turn in 0..n_turns {
-        for (level, samples) in samples.iter_mut().enumerate() {
+        for (level, (samples, steps)) in samples.iter_mut().zip(&mut steps).enumerate() {
             engine.set_level(level)?;
             // The first run finds the caches as another level left them.
             run(engine)?;
             for _ in 0..RUNS_PER_TURN {
                 samples.extend(run(engine)?);
             }
+            let times = engine.run_steps(&inputs, &mut step_outputs)?;
+            steps.push(times.iter().map(|step| step.seconds).collect());
         }
         progress.set(turn as u64 + 1);
     }
-    Ok(samples.iter().map(|samples| of_level(samples)).collect())
+    let levels = samples.iter().zip(&steps);
+    Ok(levels
+        .map(|(samples, steps)| of_level(samples, shares(steps)))
+        .collect())
 }
 
 /// Summaries by frequency; where none was held for long enough, of all runs as one.
-fn of_level(samples: &[Sample]) -> LevelTimes {
+fn of_level(samples: &[Sample], step_shares: Vec<f32>) -> LevelTimes {
     let mut by_frequency: BTreeMap<i64, Vec<Sample>> = BTreeMap::new();
     for sample in samples {
         let step = (sample.khz.ln() / (1.0 + SAME).ln()).round() as i64;
@@ -143,15 +154,26 @@ fn of_level(samples: &[Sample]) -> LevelTimes {
     LevelTimes {
         jitter: jitter(fastest),
         measured,
+        step_shares,
     }
+}
+
+/// Of each step's median time in the sum of them; `runs` are `[runs][steps]`.
+fn shares(runs: &[Vec<f64>]) -> Vec<f32> {
+    let n_steps = runs.first().map_or(0, Vec::len);
+    let medians = (0..n_steps).map(|step| median_of(runs.iter().map(|run| run[step]).collect()));
+    let medians: Vec<f64> = medians.collect();
+    let whole = medians.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    medians.iter().map(|time| (time / whole) as f32).collect()
+}
+
+fn median_of(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    quantile(&values, 0.5)
 }
 
 /// Robust: a few runs that something interrupted do not count.
 fn jitter(samples: &[Sample]) -> f64 {
-    let median_of = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        quantile(&values, 0.5)
-    };
     let median = median_of(samples.iter().map(|sample| sample.us).collect());
     let off = samples.iter().map(|sample| (sample.us - median).abs());
     NORMAL * median_of(off.collect()) / median
@@ -169,13 +191,31 @@ mod tests {
             .collect();
         samples.extend((0..7).map(|i| run(1e6, 190.0 + f64::from(i))));
         samples.push(run(1.5e6, 999.0));
-        let LevelTimes { measured, jitter } = of_level(&samples);
+        let LevelTimes {
+            measured, jitter, ..
+        } = of_level(&samples, Vec::new());
         let found: Vec<(u32, usize, f64)> = measured
             .iter()
             .map(|m| (m.khz, m.runs, m.median_us))
             .collect();
         assert_eq!(found, [(1_000_000, 7, 193.0), (2_004_000, 9, 100.0)]);
         assert_eq!(jitter, 0.0);
+    }
+
+    #[test]
+    fn shares_are_of_median_times() {
+        let runs = [
+            vec![1.0, 2.9],
+            vec![1.1, 3.0],
+            vec![50.0, 60.0],
+            vec![1.1, 3.4],
+        ];
+        let found = shares(&runs);
+        assert!(
+            (found[0] - 1.1 / 4.3).abs() < 0.01 && (found[0] + found[1] - 1.0).abs() < 1e-6,
+            "{found:?}"
+        );
+        assert_eq!(shares(&[]), []);
     }
 
     #[test]

@@ -46,11 +46,21 @@ pub fn c_header(profile: &Profile) -> String {
             "}};\n\
              \n\
              static const cnd_profile {model}_profile = {{{model}_timings, {n}u, {reference_khz}u}};\n\
-             \n\
-             #endif /* {upper}_PROFILE_H */\n",
+             \n",
             n = levels.len()
         ),
     );
+    let remaining_us = profile.remaining_us();
+    if !remaining_us.is_empty() {
+        text += "/* What is left of a run from each step on, at the highest frequency: for cnd_deadline. */\n";
+        let opening = format!(
+            "static const float {model}_remaining_us[{}] = {{\n",
+            remaining_us.len()
+        );
+        put_numbers(&mut text, &opening, &remaining_us, profile.n_steps(), "f");
+        text += "};\n\n";
+    }
+    put(&mut text, format_args!("#endif /* {upper}_PROFILE_H */\n"));
     text
 }
 
@@ -90,7 +100,35 @@ pub fn rust_module(profile: &Profile) -> String {
              pub static PROFILE: Profile<'static> = Profile::new(&TIMINGS, {reference_khz});\n"
         ),
     );
+    let remaining_us = profile.remaining_us();
+    if !remaining_us.is_empty() {
+        let (n_steps, length) = (profile.n_steps(), remaining_us.len());
+        put(
+            &mut text,
+            format_args!(
+                "\n\
+                 /// Steps of a run.\n\
+                 #[allow(dead_code)]\n\
+                 pub const STEPS: usize = {n_steps};\n\
+                 \n\
+                 /// What is left of a run from each step on, at the highest frequency, `[levels, steps]`: for a `Deadline`.\n\
+                 #[allow(dead_code)]\n"
+            ),
+        );
+        let opening = format!("pub static REMAINING_US: [f32; {length}] = [\n");
+        put_numbers(&mut text, &opening, &remaining_us, n_steps, "");
+        text += "];\n";
+    }
     text
+}
+
+/// `numbers` in rows of `n`, each with `ending`.
+fn put_numbers(text: &mut String, opening: &str, numbers: &[f32], n: usize, ending: &str) {
+    text.push_str(opening);
+    for row in numbers.chunks(n) {
+        let row: Vec<String> = row.iter().map(|x| format!("{x:.1}{ending},")).collect();
+        put(text, format_args!("    {}\n", row.join(" ")));
+    }
 }
 
 fn summary(profile: &Profile) -> String {
