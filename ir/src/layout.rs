@@ -2,7 +2,8 @@
 //!
 //! Convolution kernels walk the *flat-padded* pixel index `f = y * pitch + x`: the columns between
 //! the width and `pitch` are zero padding that the right edge of one row shares with the left edge
-//! of the next, so a tap of a window is one constant offset whatever the pixel. Two storages of the
+//! of the next, so a tap of a window is one constant offset whatever the pixel. Where all readers can do
+//! without, rows follow each other and the edge of one is the edge of the next. Two storages of the
 //! same index exist: planes (any window can read it) and strips (a 1x1 convolution reads each
 //! channel of a strip from consecutive cache lines; 12-35 % faster there than planes).
 //! Every layout holds all images of a batch one after the other.
@@ -32,7 +33,7 @@ pub struct Planes {
     pub phases: [usize; 2],
     /// Zero rows above the first row.
     pub top: usize,
-    /// Zero columns left of the first column.
+    /// Columns left of the first column of the first row: zero, and before the other rows the end of the row above.
     pub left: usize,
     /// Distance of two rows of one phase.
     pub pitch: usize,

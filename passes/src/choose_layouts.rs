@@ -8,7 +8,8 @@
 //! Rules (see `condensec_ir::layout` for the layouts):
 //! - A convolution reads planes with at least its padding, or strips if it is 1x1; a strided one
 //!   reads phase planes, which are always a relayout, unless it has a depthwise kernel of its own.
-//! - Input, result and residual of a convolution have the same row pitch, except for such kernels. Values tied this way form
+//! - Input, result and residual of a convolution have the same row pitch, except for depthwise kernels that
+//!   are strided or do without pad columns, where those would be many. Values tied this way form
 //!   a class, found by union-find, whose pitch is the widest that a member needs; so a chain of
 //!   convolutions runs without copies.
 //! - A value that a convolution writes and only 1x1 convolutions and residual adds read is in
@@ -16,7 +17,7 @@
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
 
-use crate::lower::depthwise::is_direct;
+use crate::lower::depthwise::{is_direct, is_packed};
 use crate::lower::strip_width;
 use condensec_ir::layout::{Layout, Planes, Strips};
 use condensec_ir::ops::{Conv2d, Relayout};
@@ -44,7 +45,7 @@ pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
     inserter.separate_convolution_operands();
     inserter.separate_plain_readers();
     let has_inserted = inserter.n_inserted > 0;
-    let pitches = choose_pitches(graph);
+    let pitches = choose_pitches(graph, target.lanes);
     let strip_width = strip_width(graph, target);
     let mut has_changed = has_inserted;
     for id in graph.order() {
@@ -224,7 +225,7 @@ fn is_convolutional(graph: &Graph, id: NodeId) -> bool {
 }
 
 /// Row pitch of every value of a convolution.
-fn choose_pitches(graph: &Graph) -> IndexMap<NodeId, usize> {
+fn choose_pitches(graph: &Graph, lanes: usize) -> IndexMap<NodeId, usize> {
     let order = graph.order();
     let mut parent: IndexMap<NodeId, NodeId> = order.iter().map(|&id| (id, id)).collect();
     fn root(parent: &IndexMap<NodeId, NodeId>, mut id: NodeId) -> NodeId {
@@ -235,11 +236,13 @@ fn choose_pitches(graph: &Graph) -> IndexMap<NodeId, usize> {
     }
     for &id in &order {
         if let Op::Conv2d(conv) = &graph.node(id).op {
+            let operands = graph.operands(id);
             // Strided ones that read ordinary planes walk rows of both.
-            if is_strided(conv) && phases(graph, conv) == [1, 1] {
+            let walks_rows = is_strided(conv) && phases(graph, conv) == [1, 1];
+            if walks_rows || is_packed(graph, conv, [operands[0], id], lanes) {
                 continue;
             }
-            for operand in graph.operands(id) {
+            for operand in operands {
                 let (a, b) = (root(&parent, operand), root(&parent, id));
                 parent.insert(a, b);
             }
@@ -249,7 +252,7 @@ fn choose_pitches(graph: &Graph) -> IndexMap<NodeId, usize> {
     for &id in &order {
         if is_convolutional(graph, id) {
             let class = root(&parent, id);
-            let needed = needed_pitch(graph, id);
+            let needed = needed_pitch(graph, id, lanes);
             let pitch = widest.entry(class).or_insert(0);
             *pitch = needed.max(*pitch);
         }
@@ -275,9 +278,24 @@ fn window_needs(graph: &Graph, id: NodeId) -> ([usize; 4], [usize; 2]) {
     (pads, phases)
 }
 
-fn needed_pitch(graph: &Graph, id: NodeId) -> usize {
+/// Columns of padding that convolutions reading `id` need, `[left, right]`.
+fn pad_columns(graph: &Graph, id: NodeId, lanes: usize) -> [usize; 2] {
+    let mut columns = [0; 2];
+    for (user, position) in graph.users(id) {
+        match &graph.node(user).op {
+            Op::Conv2d(conv) if position == 0 && !is_packed(graph, conv, [id, user], lanes) => {
+                columns = [columns[0].max(conv.pads[1]), columns[1].max(conv.pads[3])];
+            }
+            _ => {}
+        }
+    }
+    columns
+}
+
+fn needed_pitch(graph: &Graph, id: NodeId, lanes: usize) -> usize {
     let width = graph.node(id).shape[3];
-    let ([_, left, _, right], phases) = window_needs(graph, id);
+    let (_, phases) = window_needs(graph, id);
+    let [left, right] = pad_columns(graph, id, lanes);
     match phases {
         // The left padding of a row is the right padding of the one above.
         [1, 1] => width + left.max(right),

@@ -59,7 +59,9 @@ fn needed_by_planes(planes: &Planes, c: usize, h: usize, w: usize) -> Result<usi
         return Err(format!("phases {:?}, expected at least 1", planes.phases));
     }
     let needed_rows = top.checked_add(h).ok_or_else(too_large)?.div_ceil(sh);
-    let needed_pitch = left.checked_add(w).ok_or_else(too_large)?.div_ceil(sw);
+    // With one phase, what is left of a row may be the row above, see `Planes::left`.
+    let pad = if sw == 1 { 0 } else { left };
+    let needed_pitch = pad.checked_add(w).ok_or_else(too_large)?.div_ceil(sw);
     if rows < needed_rows {
         return Err(format!(
             "{h} rows below {top} of padding need {needed_rows}, not {rows}"
@@ -67,7 +69,7 @@ fn needed_by_planes(planes: &Planes, c: usize, h: usize, w: usize) -> Result<usi
     }
     if pitch < needed_pitch {
         return Err(format!(
-            "{w} columns after {left} of padding need {needed_pitch}, not {pitch}"
+            "{w} columns after {pad} of padding need {needed_pitch}, not {pitch}"
         ));
     }
     let needed_plane = rows.checked_mul(pitch).and_then(|n| n.checked_add(left));

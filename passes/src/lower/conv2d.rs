@@ -39,7 +39,8 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(conv: &Conv2d, x: &Layout, kernel: [usize; 2]) -> Result<Self, String> {
+    /// Of `conv`, whose window is `kernel`, on an input of `width` columns in the layout `x`.
+    fn new(conv: &Conv2d, x: &Layout, width: usize, kernel: [usize; 2]) -> Result<Self, String> {
         match x {
             Layout::Strips(strips) => Ok(Self {
                 channel: strips.width * 4,
@@ -49,6 +50,13 @@ impl Taps {
                 let [sh, sw] = planes.phases;
                 if planes.phases != conv.strides {
                     return Err("the input's phases are not the strides".into());
+                }
+                // Lists have no masks for taps in the next row.
+                let gap = planes.pitch.saturating_sub(width);
+                if sw == 1 && gap < conv.pads[1].max(conv.pads[3]) {
+                    return Err(format!(
+                        "{gap} columns between rows are less than the padding"
+                    ));
                 }
                 let mut taps = Vec::new();
                 for ky in 0..kernel[0] {
@@ -114,7 +122,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         ));
     }
     let n_pixels = (oh - 1) * pitch + ow;
-    let taps = Taps::new(conv, &x.layout, [kh, kw])?;
+    let taps = Taps::new(conv, &x.layout, x.shape[3], [kh, kw])?;
     let rows = list_rows(graph, conv.weight, conv.groups);
     let tile = ListTile::choose(lowering.target, rows);
     let block_channels = block_channels(lowering, &taps, tile, channels, n_pixels)?;

@@ -46,6 +46,7 @@ fn lower_to_planes(lowering: &mut Lowering<'_>, id: NodeId, to: &Planes) -> Resu
     let n_bands = to.rows.div_ceil(band_rows);
 
     let scatter = Scatter {
+        left: if to.phases[1] == 1 { 0 } else { to.left },
         to,
         height,
         width,
@@ -73,13 +74,16 @@ fn lower_to_planes(lowering: &mut Lowering<'_>, id: NodeId, to: &Planes) -> Resu
             scatter.emit_row(f, source, target, row)
         });
         if to.left > 0 {
-            // The last row of a plane ends in zeros that it shares with no next one.
-            let last = f.size(n_bands - 1);
-            let is_last = f.compare(CompareOp::Eq, band, last);
-            f.if_then(is_last, |f| {
+            // Rows that are written from their first pixel on leave the beginning of a plane to be done, others its end.
+            let (outer_band, outer) = match to.phases[1] {
+                1 => (0, 0),
+                _ => (n_bands - 1, to.rows * to.pitch),
+            };
+            let outer_band = f.size(outer_band);
+            let is_outer = f.compare(CompareOp::Eq, band, outer_band);
+            f.if_then(is_outer, |f| {
                 for phase in 0..to.phases[0] * to.phases[1] {
-                    let end = phase * to.plane + to.rows * to.pitch;
-                    zero_range(f, target, end, to.left, scatter.lanes);
+                    zero_range(f, target, phase * to.plane + outer, to.left, scatter.lanes);
                 }
             });
         }
@@ -91,6 +95,9 @@ fn lower_to_planes(lowering: &mut Lowering<'_>, id: NodeId, to: &Planes) -> Resu
 /// The rows of one channel, to the planes of its phases.
 struct Scatter<'a> {
     to: &'a Planes,
+    /// Columns of padding that a row begins with. None if columns have one phase: then its first pixel follows the row
+    /// above and that row's gap, however short.
+    left: usize,
     height: usize,
     width: usize,
     source_pitch: usize,
@@ -102,6 +109,7 @@ impl Scatter<'_> {
     fn emit_row(&self, f: &mut FunctionBuilder, source: Value, target: Value, row: Value) {
         let [sh, sw] = self.to.phases;
         let target = f.ptr_offset(target, row, self.to.pitch * 4);
+        let target = f.ptr_add_const(target, (self.to.left - self.left) * 4);
         let padded = f.mul_const(row, sh);
         let (top, height) = (f.size(self.to.top), f.size(self.height));
         for row_phase in 0..sh {
@@ -129,9 +137,8 @@ impl Scatter<'_> {
 
     /// A row of the value, to the rows of all phases of columns from `target` on.
     fn emit_columns(&self, f: &mut FunctionBuilder, source: Value, target: Value) {
-        let &Planes {
-            left, pitch, plane, ..
-        } = self.to;
+        let &Planes { pitch, plane, .. } = self.to;
+        let left = self.left;
         let sw = self.to.phases[1];
         // Phases in the order of the row's first elements.
         let phases = (0..sw).map(|first| ((first + left) % sw * plane, (first + left) / sw));

@@ -29,6 +29,8 @@ pub(super) struct Places {
     pub y: Value,
     /// The same of the residual.
     pub residual: Option<Value>,
+    /// Masks of the first pixel.
+    pub masks: Option<Value>,
 }
 
 /// Of the numbers of vectors, those whose tiles divide the strips of `layout`.
@@ -70,17 +72,24 @@ impl Flat {
         f.ptr_offset(base, channel, access.channel)
     }
 
-    /// Computes a channel. `results(f, x, columns, residual)` gives a vector for each of the pixels
-    /// `columns` behind the one whose window begins at `x`.
+    /// Computes a channel. `results(f, x, masks, columns, residual)` gives a vector for each of the pixels
+    /// `columns` behind the one whose window begins at `x`, and its masks at `masks`.
     pub fn emit(
         &self,
         f: &mut FunctionBuilder,
         at: Places,
-        mut results: impl FnMut(&mut FunctionBuilder, Value, &[usize], &[Value]) -> Vec<Value>,
+        mut results: impl FnMut(
+            &mut FunctionBuilder,
+            Value,
+            Option<Value>,
+            &[usize],
+            &[Value],
+        ) -> Vec<Value>,
     ) {
         let width = self.vectors * self.lanes;
         let mut emit_tile = |f: &mut FunctionBuilder, tile: Value, vectors: usize| {
             let x = f.ptr_offset(at.x, tile, width * 4);
+            let masks = at.masks.map(|masks| f.ptr_offset(masks, tile, width * 4));
             let y = self.y.tile(f, at.y, at.image, tile, width);
             let columns: Vec<usize> = (0..vectors).map(|v| v * self.lanes).collect();
             let mut residual = Vec::new();
@@ -89,7 +98,7 @@ impl Flat {
                 let load = |&column: &usize| f.load_lanes(self.lanes, tile, column * 4);
                 residual.extend(columns.iter().map(load));
             }
-            let values = results(f, x, &columns, &residual);
+            let values = results(f, x, masks, &columns, &residual);
             for (value, column) in values.into_iter().zip(columns) {
                 f.store_lanes(value, y, column * 4);
             }

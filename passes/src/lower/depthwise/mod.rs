@@ -12,8 +12,10 @@
 //!     y = activation(sums * scale + bias + residual)      sums: window.rs
 //! ```
 //! Strided ones read ordinary planes, unlike list convolutions, whose strides need phase planes and
-//! so a copy of the input. Masked depthwise weights keep their lists.
+//! so a copy of the input. Narrow maps have no pad columns, see `edges.rs`. Masked depthwise weights keep
+//! their lists.
 
+mod edges;
 mod flat;
 mod rows;
 mod window;
@@ -27,6 +29,8 @@ use condensec_ir::layout::Layout;
 use condensec_ir::ops::{Conv2d, UnaryKind};
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{Graph, LevelId, NodeId, TensorId};
+use edges::Edges;
+pub(crate) use edges::is_packed;
 use flat::{Flat, Places};
 use rows::Rows;
 use window::{Weights, Window};
@@ -86,20 +90,29 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     };
     let weight = graph.tensor(conv.weight);
     let kernel = [weight.shape[2], weight.shape[3]];
-    let (walk, window) = if conv.strides == [1, 1] {
-        for other in [Some(node), residual].into_iter().flatten() {
-            let (found, expected) = (other.layout.pitch(&other.shape), planes.pitch);
-            if found != expected {
-                return Err(format!("rows lie {found} and {expected} apart"));
-            }
-        }
+    let widths = [input.shape[3], node.shape[3]];
+    let pitch = node.layout.pitch(&node.shape);
+    let is_flat = conv.strides == [1, 1] && pitch == planes.pitch;
+    if let Some(residual) = residual
+        && (!is_flat || residual.layout.pitch(&residual.shape) != pitch)
+    {
+        return Err("a residual has rows of another pitch".into());
+    }
+    let (walk, window) = if is_flat {
         let vectors = flat::dividing(&node.layout, target.lanes, VECTORS);
-        let window = Window::new(conv, kernel, planes, target, target.lanes, &vectors);
+        let n_pixels = (node.shape[2] * pitch).next_multiple_of(target.lanes);
+        let edges = Edges::new(conv, kernel[1], planes, widths, pitch, n_pixels);
+        let window = Window::new(conv, kernel, planes, target, target.lanes, &vectors, edges);
         let flat = Flat::new(node, residual, target.lanes, window.vectors)?;
         (Walk::Flat(flat), window)
     } else {
         let rows = Rows::new(&node.layout, &node.shape, target.lanes)?;
-        let window = Window::new(conv, kernel, planes, target, rows.lanes, VECTORS);
+        let n_pixels = widths[1].next_multiple_of(rows.lanes);
+        let edges = match conv.strides {
+            [1, 1] => Edges::new(conv, kernel[1], planes, widths, n_pixels, n_pixels),
+            _ => Edges::none(),
+        };
+        let window = Window::new(conv, kernel, planes, target, rows.lanes, VECTORS, edges);
         (Walk::Rows(rows), window)
     };
     let values = lowering.add_weights(&weight.at_level(LevelId(0)));
@@ -108,11 +121,13 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let (scale, bias) = (parameter(conv.scale), parameter(conv.bias));
 
     let name = format!("depthwise_{}x{}", kernel[0], kernel[1]);
+    let masks = window.masks().map(|masks| lowering.add_u32_table(masks));
     let mut kernel = KernelBuilder::new(&name, lowering);
     let x = kernel.buffer(lowering, operands[0]);
     let y = kernel.buffer(lowering, id);
     let residual_at = conv.residual.then(|| kernel.buffer(lowering, operands[1]));
     let values = kernel.data(values);
+    let masks = masks.map(|symbol| kernel.data(symbol));
     let scale = scale.map(|symbols| kernel.level_data(symbols));
     let bias = bias.map(|symbols| kernel.level_data(symbols));
     let channels = node.shape[1];
@@ -162,19 +177,29 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
                     x,
                     y,
                     residual,
+                    masks,
                 };
-                flat.emit(f, places, |f, x, columns, residual| {
-                    let sums = window.sums(f, x, columns, &parameters.weights, parameters.start);
+                flat.emit(f, places, |f, x, masks, columns, residual| {
+                    let weights = &parameters.weights;
+                    let sums = window.sums(f, x, masks, columns, weights, parameters.start);
                     parameters.finish(f, sums, residual, conv.activation)
                 });
             }
             Walk::Rows(rows) => {
                 let y = y_access.image(f, y, image);
                 let steps = [conv.strides[0] * planes.pitch * 4, conv.strides[1] * 4];
-                rows.emit(f, [x, y], steps, window.vectors, |f, x, columns| {
-                    let sums = window.sums(f, x, columns, &parameters.weights, parameters.start);
-                    parameters.finish(f, sums, &[], conv.activation)
-                });
+                rows.emit(
+                    f,
+                    [x, y],
+                    masks,
+                    steps,
+                    window.vectors,
+                    |f, x, masks, columns| {
+                        let weights = &parameters.weights;
+                        let sums = window.sums(f, x, masks, columns, weights, parameters.start);
+                        parameters.finish(f, sums, &[], conv.activation)
+                    },
+                );
             }
         }
     });

@@ -104,19 +104,24 @@ impl Rows {
         self.n_rows * self.columns.len()
     }
 
-    /// Computes all rows of a channel. `results(f, x, columns)` gives a vector for each column of the
-    /// row whose windows begin at `x`, which moves by `steps` bytes per row and column.
+    /// Computes all rows of a channel. `results(f, x, masks, columns)` gives a vector for each column of the
+    /// row whose windows begin at `x`, which moves by `steps` bytes per row and column; `masks` are a row's.
     pub fn emit(
         &self,
         f: &mut FunctionBuilder,
         [x, y]: [Value; 2],
+        masks: Option<Value>,
         steps: [usize; 2],
         vectors: usize,
-        mut results: impl FnMut(&mut FunctionBuilder, Value, &[usize]) -> Vec<Value>,
+        mut results: impl FnMut(&mut FunctionBuilder, Value, Option<Value>, &[usize]) -> Vec<Value>,
     ) {
         let lanes = self.lanes;
-        let mut tile = |f: &mut FunctionBuilder, x: Value, y: Cursor, columns: &[usize]| {
-            let values = results(f, x, columns);
+        let mut tile = |f: &mut FunctionBuilder,
+                        x: Value,
+                        masks: Option<Value>,
+                        y: Cursor,
+                        columns: &[usize]| {
+            let values = results(f, x, masks, columns);
             for (value, &column) in values.into_iter().zip(columns) {
                 self.emit_store(f, y, column, value);
             }
@@ -136,14 +141,15 @@ impl Rows {
                 let first: Vec<usize> = (0..vectors).map(|v| v * lanes).collect();
                 f.for_range(n_tiles, |f, number| {
                     let x = f.ptr_offset(x, number, vectors * lanes * steps[1]);
+                    let masks = masks.map(|masks| f.ptr_offset(masks, number, vectors * lanes * 4));
                     let y = self.advance(f, y, number, vectors * lanes);
-                    tile(f, x, y, &first);
+                    tile(f, x, masks, y, &first);
                 });
             } else {
                 n_tiles = 0;
             }
             for columns in self.columns[n_tiles * vectors..].chunks(vectors) {
-                tile(f, x, y, columns);
+                tile(f, x, masks, y, columns);
             }
         });
     }

@@ -217,3 +217,49 @@ fn other_convolutions_are_not_direct() {
     let masked = LevelRule::Masked(LevelMask::new(vec![0; 36], &[1; 4]));
     assert!(!is_direct_with(&[4, 1, 3, 3], Some(masked), |_| ()));
 }
+
+/// Narrow maps have no pad columns, unless another convolution wants them on one side: then rows of the
+/// input and of the result lie apart differently.
+#[test]
+fn rows_without_padding() {
+    for w in [1, 2, 5, 7, 14, 16, 17] {
+        for (kw, left, right) in [(3, 1, 1), (5, 2, 2), (3, 2, 2), (3, 0, 2), (4, 3, 0)] {
+            check([2, 3, 6, w], [3, kw], [1, 1], [1, left, 1, right]);
+        }
+        for (kernel, pads) in [(3, 1), (5, 2)] {
+            for is_before in [false, true] {
+                let graph = beside_full_convolution([1, 3, 6, w], kernel, pads, is_before);
+                check_graph(&graph, &[CHOOSE_LAYOUTS]);
+            }
+        }
+    }
+}
+
+/// A depthwise 3x3 and a full convolution with padding, one behind the other.
+fn beside_full_convolution(x: [usize; 4], kernel: usize, pads: usize, is_before: bool) -> Graph {
+    let mut graph = Graph::new("test", 1);
+    let input = graph.add_input("x", &x);
+    let c = x[1];
+    let add = |graph: &mut Graph, name: &str, shape: [usize; 4], groups, pads, from| {
+        let weight = Tensor::shared(name, &shape, values(shape.iter().product()));
+        let conv = Conv2d {
+            groups,
+            pads: [pads; 4],
+            ..Conv2d::new(graph.add_tensor(weight))
+        };
+        graph
+            .add_node(name, conv.into(), &[from], Default::default())
+            .unwrap()
+    };
+    let full = [c, c, kernel, kernel];
+    let depthwise = [c, 1, 3, 3];
+    let last = if is_before {
+        let y = add(&mut graph, "full", full, 1, pads, input);
+        add(&mut graph, "depthwise", depthwise, c, 1, y)
+    } else {
+        let y = add(&mut graph, "depthwise", depthwise, c, 1, input);
+        add(&mut graph, "full", full, 1, pads, y)
+    };
+    graph.add_output("last", last);
+    graph
+}

@@ -18,7 +18,8 @@
 //! That is two shuffles per vector of results whatever the window, for a third more multiply-adds if
 //! there are 3 columns.
 
-use condensec_ir::kernel::{FunctionBuilder, Half, MemoryType, Parity, Value};
+use super::edges::Edges;
+use condensec_ir::kernel::{FunctionBuilder, Half, IntBinaryOp, MemoryType, Parity, Value};
 use condensec_ir::layout::Planes;
 use condensec_ir::ops::Conv2d;
 use condensec_ir::target_info::TargetInfo;
@@ -38,6 +39,7 @@ pub(super) struct Window {
     /// Vectors of results.
     pub vectors: usize,
     holds_weights: bool,
+    edges: Edges,
 }
 
 /// Weights of one channel.
@@ -58,6 +60,7 @@ impl Window {
         target: &TargetInfo,
         lanes: usize,
         vectors: &[usize],
+        edges: Edges,
     ) -> Self {
         let origin = (x.top - conv.pads[0]) * x.pitch + x.left - conv.pads[1];
         let mut window = Self {
@@ -68,10 +71,16 @@ impl Window {
             lanes,
             vectors: vectors[0],
             holds_weights: false,
+            edges,
         };
         let n_weights = window.first_taps().count();
-        // With pairs, the even lanes' results wait while the odd lanes are summed up.
-        let sums = if window.is_paired { 3 } else { 1 };
+        let sums = match (window.is_paired, window.edges.columns.is_empty()) {
+            // With pairs, the even lanes' results wait while the odd lanes are summed up.
+            (true, _) => 3,
+            // Other columns' sums wait while those of one are.
+            (false, false) => 2,
+            (false, true) => 1,
+        };
         let fits = |n_weights: usize| {
             let n_free = target.vector_registers.saturating_sub(n_weights + 1);
             vectors.iter().find(|&&vectors| vectors * sums <= n_free)
@@ -133,11 +142,12 @@ impl Window {
     }
 
     /// Sums for the vectors of results that begin at `columns`, where the window of column 0 begins
-    /// at `x`, an address in the padded plane; they start from `bias`, a vector.
+    /// at `x`, an address in the padded plane, and its masks at `masks`; they start from `bias`, a vector.
     pub fn sums(
         &self,
         f: &mut FunctionBuilder,
         x: Value,
+        masks: Option<Value>,
         columns: &[usize],
         weights: &Weights,
         bias: Value,
@@ -146,14 +156,46 @@ impl Window {
             return self.paired_sums(f, x, columns, weights, bias);
         }
         let mut sums = vec![bias; columns.len()];
-        for tap in self.first_taps() {
-            let [weight, _] = self.weight(f, weights, tap);
-            for (sum, column) in sums.iter_mut().zip(columns) {
-                let value = f.load_lanes(self.lanes, x, self.tap_offset(tap) + column * 4);
-                *sum = f.mul_add(weight, value, *sum);
+        let kw = self.kernel[1];
+        let leaves = |tap: &usize| self.edges.columns.contains(&(tap % kw));
+        for tap in self.first_taps().filter(|tap| !leaves(tap)) {
+            self.add_tap(f, x, columns, weights, tap, &mut sums);
+        }
+        let Some(masks) = masks else {
+            return sums;
+        };
+        let zero = f.f32_like(bias, 0.0);
+        for (number, &kx) in self.edges.columns.iter().enumerate() {
+            let mut column_sums = vec![zero; columns.len()];
+            for tap in self.first_taps().filter(|tap| tap % kw == kx) {
+                self.add_tap(f, x, columns, weights, tap, &mut column_sums);
+            }
+            for ((sum, column_sum), column) in sums.iter_mut().zip(column_sums).zip(columns) {
+                let at = self.edges.offset(number) + column * 4;
+                let mask = f.load_lanes(self.lanes, masks, at);
+                let (mask, bits) = (f.bitcast(mask), f.bitcast(column_sum));
+                let kept = f.int(IntBinaryOp::And, bits, mask);
+                let kept = f.bitcast(kept);
+                *sum = f.fadd(*sum, kept);
             }
         }
         sums
+    }
+
+    fn add_tap(
+        &self,
+        f: &mut FunctionBuilder,
+        x: Value,
+        columns: &[usize],
+        weights: &Weights,
+        tap: usize,
+        sums: &mut [Value],
+    ) {
+        let [weight, _] = self.weight(f, weights, tap);
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            let value = f.load_lanes(self.lanes, x, self.tap_offset(tap) + column * 4);
+            *sum = f.mul_add(weight, value, *sum);
+        }
     }
 
     fn paired_sums(
@@ -196,9 +238,14 @@ impl Window {
             .collect()
     }
 
-    /// Multiply-adds per vector of results.
+    /// Masks of the pixels whose windows leave the rows; none where no window does.
+    pub fn masks(&self) -> Option<&[u32]> {
+        (!self.edges.masks.is_empty()).then_some(&self.edges.masks)
+    }
+
+    /// Multiply-adds per vector of results; a masked sum is about as much work as one.
     pub fn n_multiply_adds(&self) -> usize {
-        self.first_taps().count() * if self.is_paired { 2 } else { 1 }
+        self.first_taps().count() * if self.is_paired { 2 } else { 1 } + self.edges.columns.len()
     }
 
     /// Bytes from the padded corner to `tap` of the first pixel.
