@@ -328,3 +328,87 @@ fn c_programs_can_run_by_a_deadline() {
         "{said}"
     );
 }
+
+/// A machine on which every step takes what was predicted, times a factor that nobody tells: after a few runs the governor
+/// knows it, and runs take nearly all the time that they have.
+const GOVERNED_PROGRAM: &str = r#"
+#include "digits.h"
+#include "cnd_governor.h"
+#include "cnd_deadline.h"
+#include <stdio.h>
+
+static _Alignas(DIGITS_STATE_ALIGN) unsigned char memory[DIGITS_STATE_BYTES];
+static float image[32 * 32];
+static uint8_t levels[64];
+static uint32_t n_calls;
+static double factor, time_ns;
+
+/* A nanosecond per predicted cycle, times the factor; the first call of a run starts it. */
+static uint64_t tell(void *context)
+{
+    const cnd_model *about = context;
+    if (n_calls++ == 0)
+        time_ns = 0;
+    else if (n_calls > 2) {
+        uint32_t step = n_calls - 3;
+        const float *left = about->remaining_cycles + levels[step] * about->n_steps + step;
+        time_ns += factor * (left[0] - (step + 1 < about->n_steps ? left[1] : 0));
+    }
+    return (uint64_t)time_ns;
+}
+
+int main(void)
+{
+    digits *model;
+    float found[10];
+    const void *const inputs[] = {image};
+    void *const outputs[] = {found};
+    const cnd_model *about = digits_model();
+    cnd_level_timing timings[DIGITS_LEVELS];
+    float remaining[DIGITS_LEVELS * 64];
+    if (about->n_steps > sizeof levels || digits_init(memory, sizeof memory, &model) != CND_OK
+        || cnd_timings_of_model(about, timings, DIGITS_LEVELS) != DIGITS_LEVELS)
+        return 1;
+    const cnd_profile profile = {timings, DIGITS_LEVELS, 0};
+    cnd_governor governor;
+    cnd_governor_init(&governor, &profile, NULL);
+    if (cnd_deadline_remaining_us(about, &profile, remaining, 1) != 0
+        || cnd_deadline_remaining_us(about, &profile, remaining, DIGITS_LEVELS * 64) != DIGITS_LEVELS * about->n_steps)
+        return 2;
+    cnd_deadline deadline = {.model = about, .remaining = remaining, .clock = tell, .clock_context = (void *)about, .levels = levels};
+    float top_us = about->remaining_cycles[(DIGITS_LEVELS - 1) * about->n_steps] / 1000;
+    for (int part = 0; part < 3; part++) {
+        factor = part == 1 ? 1.6 : 1;
+        for (int run = 0; run < 20; run++) {
+            cnd_governor_choose(&governor, 1.1f * top_us, 0);
+            cnd_deadline_expect(&deadline, &governor, 1.1f * top_us);
+            n_calls = 0;
+            cnd_deadline_start(&deadline);
+            if (digits_run_adaptive(model, inputs, outputs, cnd_deadline_choose, &deadline) != CND_OK)
+                return 3;
+            tell((void *)about);
+            cnd_deadline_observe(&deadline, &governor, (float)(time_ns / 1000));
+        }
+        printf("%.3f %u\n", time_ns / 1000 / (1.1f * top_us), (unsigned)deadline.lowest_level);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn a_governor_sets_the_pace_of_a_run() {
+    let said = c_program::run_with_runtime(GOVERNED_PROGRAM);
+    let parts: Vec<(f64, u32)> = said
+        .lines()
+        .map(|line| {
+            let (time, level) = line.split_once(' ').unwrap();
+            (time.parse().unwrap(), level.parse().unwrap())
+        })
+        .collect();
+    let [(_, alone), (slowed, lowest), (after, again)] = parts[..] else {
+        panic!("{said}");
+    };
+    assert_eq!((alone, again), (4, 4), "{said}");
+    assert!(lowest < 4, "{said}");
+    assert!((0.85..=1.0).contains(&slowed) && after <= 1.0, "{said}");
+}
