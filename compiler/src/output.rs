@@ -40,6 +40,28 @@ pub fn write_folder(dir: &Path, files: &[NewFile<'_>]) -> Result<(), Failure> {
     written
 }
 
+/// Refuses to write `output` over `input`, a file that it is made of: a wrong word on the command line must not
+/// cost the user a model.
+///
+/// # Errors
+/// `overwrites-input`.
+pub fn check_is_no_input(output: &Path, input: &Path) -> Result<(), Failure> {
+    let is_same = match (fs::canonicalize(output), fs::canonicalize(input)) {
+        (Ok(output), Ok(input)) => output == input,
+        _ => false,
+    };
+    match is_same {
+        true => Err(Diagnostic::error(
+            "overwrites-input",
+            "the output would replace a file that it is made of",
+        )
+        .at_file(input.display().to_string())
+        .with_help("give another file with --output")
+        .into()),
+        false => Ok(()),
+    }
+}
+
 /// Writes one file; its folder must exist.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use super::{supernet_file, table};
 use crate::driver;
 use crate::frontend::onnx::merge_levels;
 use crate::frontend::onnx::proto::ModelProto;
+use crate::output;
 use crate::report::Failure;
 
 /// Make a supernet of pruned exports of one network, one per level.
@@ -54,7 +55,7 @@ struct MergedLevel {
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     supernet_file::check_level_names(&args.names, args.levels.len())?;
     for level in &args.levels {
-        supernet_file::check_output(&args.output, level)?;
+        output::check_is_no_input(&args.output, level)?;
     }
     let models: Result<Vec<(String, ModelProto)>, Failure> = args
         .levels

@@ -18,6 +18,7 @@ use crate::driver;
 use crate::engine::EnginePort;
 use crate::frontend::onnx::{fixed_layers, write_levels};
 use crate::npz::NpzArray;
+use crate::output;
 use crate::report::{self, Failure};
 
 /// Make a supernet of a trained model: nested masks, and weights that serve all levels.
@@ -161,7 +162,7 @@ struct LayerReport {
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let default = || args.model.with_extension("supernet.onnx");
     let path = args.output.clone().unwrap_or_else(default);
-    supernet_file::check_output(&path, &args.model)?;
+    output::check_is_no_input(&path, &args.model)?;
     let arrays = match &args.calibrate {
         Some(path) => driver::read_arrays(path)?,
         None => Vec::new(),

@@ -33,6 +33,7 @@ use crate::driver::{self, Settings, Source};
 use crate::engine::Engine;
 use crate::frontend::onnx::{without_levels, write_levels};
 use crate::npz::NpzArray;
+use crate::output;
 use crate::report::Failure;
 
 /// Find operating points: a level of its own for every layer, for a time, a number of multiply-adds or an accuracy.
@@ -156,7 +157,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         .output
         .clone()
         .unwrap_or_else(|| args.model.with_extension("planned.onnx"));
-    supernet_file::check_output(&path, &args.model)?;
+    output::check_is_no_input(&path, &args.model)?;
     let settings = args.codegen.settings(None, Texts::Skip)?;
     let arrays = driver::read_arrays(&args.data)?;
     let mut source = args.import.source(&args.model);

@@ -1,6 +1,5 @@
 //! What the makers of supernets share: names of levels, and the file to write.
 
-use std::fs;
 use std::path::Path;
 
 use condensec_ir::Diagnostic;
@@ -28,27 +27,6 @@ pub(super) fn check_level_names(names: &[String], n_levels: usize) -> Result<(),
             Err(Diagnostic::error("duplicate-name", message).into())
         }
         None => Ok(()),
-    }
-}
-
-/// Refuses to write over a file that the supernet is made of.
-///
-/// # Errors
-/// `overwrites-input`.
-pub(super) fn check_output(output: &Path, input: &Path) -> Result<(), Failure> {
-    let is_same = match (fs::canonicalize(output), fs::canonicalize(input)) {
-        (Ok(output), Ok(input)) => output == input,
-        _ => false,
-    };
-    match is_same {
-        true => Err(Diagnostic::error(
-            "overwrites-input",
-            "the supernet would replace the model that it is made of",
-        )
-        .at_file(input.display().to_string())
-        .with_help("give another file with --output")
-        .into()),
-        false => Ok(()),
     }
 }
 
