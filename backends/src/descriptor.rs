@@ -12,6 +12,9 @@ use condensec_ir::kernel::{
 use condensec_runtime::abi;
 use std::collections::HashMap;
 
+/// Names of the tables that say what a run does, see [`add_tables`].
+pub const STEP_TABLES: [&str; 3] = ["arguments", "steps", "remaining_cycles"];
+
 /// Names of target, CPU and back end, and the sizes that go into the descriptor.
 #[derive(Debug, Clone)]
 pub struct DescriptorFields<'a> {

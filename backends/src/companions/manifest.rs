@@ -3,10 +3,11 @@
 //! The keys are a contract with users' scripts: add freely, never rename.
 
 use crate::archive;
+use crate::descriptor;
 use crate::image::Image;
 use crate::library::Sizes;
 use crate::targets::Target;
-use condensec_ir::kernel::{LayerSummary, Port, Program};
+use condensec_ir::kernel::{Data, LayerSummary, Port, Program, Section};
 use condensec_runtime::abi::{ABI_VERSION, STATE_ALIGN};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,9 @@ pub struct Manifest {
     pub outputs: Vec<PortEntry>,
     /// Sizes in the library.
     pub bytes: SizeEntry,
+    /// What `bytes.tables` consists of; earlier compilers did not say.
+    #[serde(default)]
+    pub table_parts: Option<TableParts>,
     /// Steps of a run.
     pub steps: u64,
     /// Levels, L0 first.
@@ -71,6 +75,17 @@ pub struct SizeEntry {
     pub tables: u64,
     /// Machine code.
     pub code: u64,
+}
+
+/// Parts of the tables, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableParts {
+    /// List starts and lengths, parameters of the layers by level.
+    pub lists: u64,
+    /// Step tables of all levels and their arguments.
+    pub steps: u64,
+    /// The descriptor with its names and shapes.
+    pub descriptor: u64,
 }
 
 /// A level.
@@ -151,6 +166,22 @@ impl LayerEntry {
     }
 }
 
+impl TableParts {
+    /// `all_bytes` are those of all tables.
+    fn new(image: &Image<'_>, all_bytes: u64) -> Self {
+        let sum = |data: &mut dyn Iterator<Item = &Data>| data.map(|d| d.bytes.len() as u64).sum();
+        let lists: u64 =
+            sum(&mut (image.program_data.iter()).filter(|d| d.section == Section::Tables));
+        let is_step = |data: &&Data| descriptor::STEP_TABLES.contains(&data.name.as_str());
+        let steps: u64 = sum(&mut image.tables.iter().filter(is_step));
+        Self {
+            lists,
+            steps,
+            descriptor: all_bytes - lists - steps,
+        }
+    }
+}
+
 impl Manifest {
     pub(crate) fn new(
         program: &Program,
@@ -200,6 +231,7 @@ impl Manifest {
                 tables,
                 code,
             },
+            table_parts: Some(TableParts::new(image, tables)),
             steps: program.steps.first().map_or(0, Vec::len) as u64,
             levels: levels.collect(),
             layers: program.layers.iter().map(LayerEntry::new).collect(),

@@ -10,7 +10,9 @@ mod manifest;
 mod pkg_config;
 mod rust_bindings;
 
-pub use manifest::{LayerEntry, LayerLevelEntry, LevelEntry, Manifest, PortEntry, SizeEntry};
+pub use manifest::{
+    LayerEntry, LayerLevelEntry, LevelEntry, Manifest, PortEntry, SizeEntry, TableParts,
+};
 
 use crate::BackendError;
 use crate::library::LibraryFile;
