@@ -27,6 +27,8 @@ mod output;
 mod plan;
 #[path = "cli/profile.rs"]
 mod profile;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/run.rs"]
 mod run;
 #[path = "cli/simulate.rs"]

@@ -2,6 +2,7 @@
 
 pub mod assets;
 pub mod c_program;
+pub mod chromium;
 pub mod condensec;
 pub mod filetest;
 pub mod graphs;

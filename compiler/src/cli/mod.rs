@@ -21,6 +21,7 @@ mod plan;
 mod profile;
 mod progress;
 mod quantities;
+mod report;
 mod run;
 mod samples;
 mod simulate;
@@ -80,6 +81,7 @@ enum Command {
     Ops(ops::Args),
     Plan(plan::Args),
     Profile(profile::Args),
+    Report(report::Args),
     Run(run::Args),
     Simulate(simulate::Args),
     Targets(targets::Args),
@@ -103,6 +105,7 @@ impl Cli {
             Some(Command::Ops(args)) => ops::run(args),
             Some(Command::Plan(args)) => plan::run(args),
             Some(Command::Profile(args)) => profile::run(args),
+            Some(Command::Report(args)) => report::run(args),
             Some(Command::Run(args)) => run::run(args),
             Some(Command::Simulate(args)) => simulate::run(args),
             Some(Command::Targets(args)) => targets::run(args),
@@ -124,6 +127,7 @@ impl Cli {
             Some(Command::Ops(args)) => &args.format,
             Some(Command::Plan(args)) => &args.format,
             Some(Command::Profile(args)) => &args.format,
+            Some(Command::Report(args)) => &args.format,
             Some(Command::Run(args)) => &args.format,
             Some(Command::Simulate(args)) => &args.format,
             Some(Command::Targets(args)) => &args.format,
