@@ -6,6 +6,7 @@ use crate::results::ResultLayout;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
@@ -86,7 +87,17 @@ impl Moments {
             let x = MatRef::from_row_major_slice(&x, n, k);
             let t = MatRef::from_row_major_slice(&t, n, r);
             let parallel = Par::rayon(0);
-            matmul(&mut covariance, Accum::Add, x.transpose(), x, 1.0, parallel);
+            triangular::matmul(
+                &mut covariance,
+                BlockStructure::TriangularLower,
+                Accum::Add,
+                x.transpose(),
+                BlockStructure::Rectangular,
+                x,
+                BlockStructure::Rectangular,
+                1.0,
+                parallel,
+            );
             if r > 0 {
                 matmul(&mut cross, Accum::Add, x.transpose(), t, 1.0, parallel);
             }
@@ -94,6 +105,7 @@ impl Moments {
         let n = (inputs.len() * per_sample) as f64;
         let means: Vec<f64> = sums.iter().map(|sum| sum / n).collect();
         centre(&mut covariance, n, &means[..k], &means[..k]);
+        mirror(&mut covariance);
         centre(&mut cross, n, &means[..k], &means[k..]);
         Self { covariance, cross }
     }
@@ -149,6 +161,15 @@ fn centre(sums: &mut Mat<f32>, n: f64, a: &[f64], b: &[f64]) {
     for (j, b) in b.iter().enumerate() {
         for (value, a) in sums.col_as_slice_mut(j).iter_mut().zip(a) {
             *value = (f64::from(*value) / n - a * b) as f32;
+        }
+    }
+}
+
+/// Copies the lower triangle to the upper one.
+fn mirror(matrix: &mut Mat<f32>) {
+    for j in 1..matrix.ncols() {
+        for i in 0..j {
+            matrix[(i, j)] = matrix[(j, i)];
         }
     }
 }

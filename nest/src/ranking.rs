@@ -10,6 +10,7 @@ use faer::Side;
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, MatRef};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The blocks of a weight, and their scores.
 #[derive(Debug, Clone)]
@@ -26,9 +27,9 @@ pub(crate) struct RankedBlocks {
     pub scores: Vec<f32>,
 }
 
-/// Up to this many columns rows are compared by what their own elimination says, which is measurably
-/// better; it takes cubic time per row, so wider layers are content with the cost of each block alone.
-const MAX_ELIMINATED_COLUMNS: usize = 1200;
+/// Columns that are eliminated together, at most, in whole blocks. Elimination takes cubic time, so the columns
+/// of wider layers are eliminated in parts that know nothing of each other.
+const MAX_PART: usize = 576;
 
 /// Block column of every column of a weight `[rows, ..]`, and their number.
 fn block_columns(weight_shape: &[usize], block: &BlockShape) -> (Vec<usize>, usize) {
@@ -79,8 +80,10 @@ pub(crate) fn rank(
     for channel_group in 0..layer.channel_groups {
         let per = layer.rows_per_group();
         let first = channel_group * per;
-        let inverse =
-            moments.map(|moments| damped_inverse(&moments[channel_group], recipe.damping));
+        let parts = moments.map(|moments| {
+            let unit = recipe.block.size(1) * weight.shape[2..].iter().product::<usize>();
+            parts(&moments[channel_group], unit, MAX_PART, recipe.damping)
+        });
         let rows = &rows[first..first + per];
         let blocks = (ranked.block_of.as_slice(), n_block_columns);
         let plain = grouping::consecutive(per, recipe.block.rows());
@@ -90,13 +93,7 @@ pub(crate) fn rank(
             true => {
                 let saliencies: Vec<Vec<f32>> = rows
                     .par_iter()
-                    .map(|row| match &inverse {
-                        Some(inverse) if layer.columns <= MAX_ELIMINATED_COLUMNS => {
-                            let row = std::slice::from_ref(row);
-                            elimination::losses(inverse, row, blocks.0, blocks.1)
-                        }
-                        inverse => saliency(row, inverse.as_deref(), blocks),
-                    })
+                    .map(|row| losses(std::slice::from_ref(row), parts.as_deref(), blocks))
                     .collect();
                 grouping::by_similarity(&saliencies, recipe.block.rows(), &recipe.densities)
             }
@@ -107,20 +104,7 @@ pub(crate) fn rank(
             .par_iter()
             .map(|group| {
                 let rows: Vec<Vec<f32>> = group.iter().map(|&r| rows[r].clone()).collect();
-                match &inverse {
-                    Some(inverse) => elimination::losses(inverse, &rows, blocks.0, blocks.1),
-                    None => {
-                        let mut scores = vec![0.0; n_block_columns];
-                        for row in &rows {
-                            let row = saliency(row, None, blocks);
-                            scores
-                                .iter_mut()
-                                .zip(row)
-                                .for_each(|(score, s)| *score += s);
-                        }
-                        scores
-                    }
-                }
+                losses(&rows, parts.as_deref(), blocks)
             })
             .collect();
         ranked.scores.extend(scores.into_iter().flatten());
@@ -130,28 +114,73 @@ pub(crate) fn rank(
     ranked
 }
 
-/// Loss of every block of one row if it alone went: `w_j^2 / G_jj`, or `w_j^2` without moments.
-fn saliency(
-    row: &[f32],
-    inverse: Option<&[f32]>,
+/// Loss at which every block of a group of rows goes: by elimination, or its sum of squares without moments.
+fn losses(
+    rows: &[Vec<f32>],
+    parts: Option<&[Part]>,
     (block_of, n_blocks): (&[usize], usize),
 ) -> Vec<f32> {
-    let n = row.len();
-    let mut sums = vec![0.0; n_blocks];
-    for (column, (w, block)) in row.iter().zip(block_of).enumerate() {
-        let pivot = inverse.map_or(1.0, |inverse| inverse[column * n + column]);
-        sums[*block] += w * w / pivot.max(f32::MIN_POSITIVE);
+    let mut losses = vec![0.0; n_blocks];
+    let Some(parts) = parts else {
+        for row in rows {
+            for (w, block) in row.iter().zip(block_of) {
+                losses[*block] += w * w;
+            }
+        }
+        return losses;
+    };
+    for part in parts {
+        let columns = part.columns.clone();
+        let rows: Vec<Vec<f32>> = rows
+            .iter()
+            .map(|row| row[columns.clone()].to_vec())
+            .collect();
+        let (first, last) = (block_of[columns.start], block_of[columns.end - 1]);
+        let block_of: Vec<usize> = block_of[columns]
+            .iter()
+            .map(|block| block - first)
+            .collect();
+        let n = last - first + 1;
+        let found = elimination::losses(&part.inverse, &rows, &block_of, n);
+        losses[first..=last].copy_from_slice(&found);
     }
-    sums
+    losses
 }
 
-/// Inverse of the second moments plus `damping` times their mean diagonal, `[K, K]`.
-fn damped_inverse(moments: &Moments, damping: f64) -> Vec<f32> {
+/// Columns that are eliminated together.
+struct Part {
+    columns: Range<usize>,
+    /// Inverse of their second moments, `[K, K]`.
+    inverse: Vec<f32>,
+}
+
+/// Splits columns into equal parts of at most `max` columns, whole multiples of `unit` if that is less.
+fn parts(moments: &Moments, unit: usize, max: usize, damping: f64) -> Vec<Part> {
     let k = moments.covariance.nrows();
+    let n_units = k.div_ceil(unit);
+    let n_parts = n_units.div_ceil((max / unit).max(1));
+    let size = n_units.div_ceil(n_parts) * unit;
     // A layer whose inputs never change has no use for any weight; any positive number does.
     let extra = (damping * moments.mean_variance()).max(1e-12);
+    (0..k)
+        .step_by(size)
+        .map(|first| {
+            let columns = first..(first + size).min(k);
+            let n = columns.len();
+            let covariance = moments.covariance.submatrix(first, first, n, n);
+            Part {
+                columns,
+                inverse: damped_inverse(covariance, extra),
+            }
+        })
+        .collect()
+}
+
+/// Inverse of `covariance` with `extra` added to its diagonal, `[K, K]`.
+fn damped_inverse(covariance: MatRef<'_, f32>, extra: f64) -> Vec<f32> {
+    let k = covariance.nrows();
     let h = Mat::from_fn(k, k, |i, j| {
-        f64::from(moments.covariance[(i, j)]) + if i == j { extra } else { 0.0 }
+        f64::from(covariance[(i, j)]) + if i == j { extra } else { 0.0 }
     });
     let inverse = match h.llt(Side::Lower) {
         Ok(llt) => llt.inverse(),

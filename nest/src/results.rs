@@ -54,9 +54,16 @@ impl ResultLayout {
             .par_iter_mut()
             .zip(operands)
             .for_each(|(target, (a, b))| {
-                let pairs = a.data.iter().zip(&b.data);
-                for (at, (value, (a, b))) in target.data.iter_mut().zip(pairs).enumerate() {
-                    *value += (a - b) * factors[at / self.plane % self.rows];
+                let planes = a
+                    .data
+                    .chunks_exact(self.plane)
+                    .zip(b.data.chunks_exact(self.plane));
+                let targets = target.data.chunks_exact_mut(self.plane);
+                for (at, (target, (a, b))) in targets.zip(planes).enumerate() {
+                    let factor = factors[at % self.rows];
+                    for (value, (a, b)) in target.iter_mut().zip(a.iter().zip(b)) {
+                        *value += (a - b) * factor;
+                    }
                 }
             });
     }

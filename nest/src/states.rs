@@ -1,7 +1,8 @@
 //! The values of a graph's nodes in the dense network and at every level, over all samples.
 //!
-//! Values are made in order of execution and dropped behind their last reader. Before the first layer
-//! that differs all levels share the values of the dense network.
+//! Every level goes its own way through the graph, one after the other and the dense network last: behind a
+//! layer a level takes all steps to the next layer before the next level takes any, so that only one of them
+//! holds more than what later layers read. A level goes with the dense network until it first differs.
 
 use crate::layers::Layer;
 use crate::patches;
@@ -19,116 +20,132 @@ use std::sync::Arc;
 /// One array per sample.
 pub(crate) type Samples = Arc<Vec<Array>>;
 
-/// Values of one node.
+/// The values that somebody still reads, in one network.
 #[derive(Debug, Clone)]
-pub(crate) struct NodeValues {
-    /// In the dense network.
-    pub dense: Samples,
-    /// At every level.
-    pub levels: Vec<Samples>,
-}
-
-/// The values that somebody still reads.
-#[derive(Debug)]
-pub(crate) struct States<'g> {
+struct Values<'g> {
     graph: &'g Graph,
-    n_levels: usize,
-    n_samples: usize,
-    values: HashMap<NodeId, NodeValues>,
+    of: HashMap<NodeId, Samples>,
     /// Reads that are still to come.
     n_reads: HashMap<NodeId, usize>,
 }
 
-impl<'g> States<'g> {
-    /// The graph's inputs.
-    pub fn new(graph: &'g Graph, calibration: Calibration, n_levels: usize) -> Self {
-        let reads = |node: NodeId| (node, graph.users(node).len());
-        let mut states = Self {
-            graph,
-            n_levels,
-            n_samples: calibration.n_samples(),
-            values: HashMap::new(),
-            n_reads: graph.order().into_iter().map(reads).collect(),
-        };
-        for (&node, samples) in graph.inputs().iter().zip(calibration.inputs) {
-            states.set_shared(node, samples);
-        }
-        states
-    }
-
-    /// The value of an operand.
-    pub fn get(&self, node: NodeId) -> &NodeValues {
-        &self.values[&node]
-    }
-
-    /// Whether the value of `node` is at hand.
-    pub fn has(&self, node: NodeId) -> bool {
-        self.values.contains_key(&node)
-    }
-
-    fn set_shared(&mut self, node: NodeId, samples: Vec<Array>) {
-        let dense = Arc::new(samples);
-        let levels = vec![dense.clone(); self.n_levels];
-        self.set(node, NodeValues { dense, levels });
-    }
-
-    /// Sets the value of a node; nobody may read it.
-    pub fn set(&mut self, node: NodeId, values: NodeValues) {
+impl Values<'_> {
+    /// Sets the value of a node that has read its operands, `reader` or a part of it.
+    fn set(&mut self, node: NodeId, reader: NodeId, samples: Samples) {
         if self.n_reads.get(&node).copied().unwrap_or(0) > 0 {
-            self.values.insert(node, values);
+            self.of.insert(node, samples);
         }
-    }
-
-    /// Says that `node` has read its operands.
-    pub fn release_operands(&mut self, node: NodeId) {
-        for operand in self.graph.operands(node) {
+        for operand in self.graph.operands(reader) {
             let Some(n) = self.n_reads.get_mut(&operand) else {
                 continue;
             };
             *n = n.saturating_sub(1);
             if *n == 0 {
-                self.values.remove(&operand);
+                self.of.remove(&operand);
             }
         }
     }
 
     /// Evaluates a node that is the same at all levels.
-    pub fn eval(&mut self, node: NodeId) {
+    fn eval(&mut self, node: NodeId, n_samples: usize) {
         let operands = self.graph.operands(node);
-        let eval = |pick: &dyn Fn(&NodeValues) -> Samples| -> Samples {
-            let samples: Vec<Samples> = operands.iter().map(|o| pick(&self.values[o])).collect();
-            let one = |sample: usize| {
-                let arrays: Vec<&Array> = samples.iter().map(|s| &s[sample]).collect();
-                self.eval_op(node, &arrays)
+        let operands: Vec<&Samples> = operands.iter().map(|operand| &self.of[operand]).collect();
+        let one = |sample: usize| {
+            let arrays: Vec<&Array> = operands.iter().map(|samples| &samples[sample]).collect();
+            let node = self.graph.node(node);
+            let ctx = EvalContext {
+                tensors: self.graph.tensors(),
+                level: LevelId(0),
+                shape: &node.shape,
             };
-            Arc::new((0..self.n_samples).into_par_iter().map(one).collect())
+            node.op.eval(&arrays, &ctx)
         };
-        let dense = eval(&|values| values.dense.clone());
-        let is_dense = |level: usize| {
-            let same = |o: &NodeId| {
-                let values = &self.values[o];
-                Arc::ptr_eq(&values.levels[level], &values.dense)
-            };
-            operands.iter().all(same)
+        let samples = Arc::new((0..n_samples).into_par_iter().map(one).collect());
+        self.set(node, node, samples);
+    }
+}
+
+/// The values in the dense network and at every level.
+#[derive(Debug)]
+pub(crate) struct States<'g> {
+    n_samples: usize,
+    dense: Values<'g>,
+    /// `None` for levels that do not differ from the dense network so far.
+    levels: Vec<Option<Values<'g>>>,
+}
+
+impl<'g> States<'g> {
+    /// The graph's inputs.
+    pub fn new(graph: &'g Graph, calibration: Calibration, n_levels: usize) -> Self {
+        let n_samples = calibration.n_samples();
+        let reads = |node: NodeId| (node, graph.users(node).len());
+        let inputs = calibration.inputs.into_iter().map(Arc::new);
+        let dense = Values {
+            graph,
+            of: graph.inputs().iter().copied().zip(inputs).collect(),
+            n_reads: graph.order().into_iter().map(reads).collect(),
         };
-        let levels = (0..self.n_levels)
-            .map(|level| match is_dense(level) {
-                true => dense.clone(),
-                false => eval(&|values| values.levels[level].clone()),
-            })
-            .collect();
-        self.set(node, NodeValues { dense, levels });
-        self.release_operands(node);
+        Self {
+            n_samples,
+            dense,
+            levels: vec![None; n_levels],
+        }
     }
 
-    fn eval_op(&self, node: NodeId, arrays: &[&Array]) -> Array {
-        let node = self.graph.node(node);
-        let ctx = EvalContext {
-            tensors: self.graph.tensors(),
-            level: LevelId(0),
-            shape: &node.shape,
-        };
-        node.op.eval(arrays, &ctx)
+    /// The value of an operand in the dense network.
+    pub fn dense(&self, node: NodeId) -> &Samples {
+        &self.dense.of[&node]
+    }
+
+    /// The value of an operand at a level.
+    pub fn level(&self, level: usize, node: NodeId) -> &Samples {
+        &self.levels[level].as_ref().unwrap_or(&self.dense).of[&node]
+    }
+
+    /// Whether a level has the value of the dense network.
+    pub fn is_dense(&self, level: usize, node: NodeId) -> bool {
+        Arc::ptr_eq(self.level(level, node), self.dense(node))
+    }
+
+    /// Whether the value of `node` is at hand.
+    pub fn has(&self, node: NodeId) -> bool {
+        self.dense.of.contains_key(&node)
+    }
+
+    /// Evaluates nodes in the dense network, and at all levels that go with it.
+    pub fn eval(&mut self, nodes: &[NodeId]) {
+        for &node in nodes {
+            self.dense.eval(node, self.n_samples);
+        }
+    }
+
+    /// Sets the result of a layer at a level and evaluates the nodes behind it. The dense network must not have
+    /// come this far.
+    pub fn pass_level(&mut self, level: usize, layer: &Layer, result: Samples, behind: &[NodeId]) {
+        let values = self.levels[level].get_or_insert_with(|| self.dense.clone());
+        values.set(layer.end, layer.node, result);
+        for &node in behind {
+            values.eval(node, self.n_samples);
+        }
+    }
+
+    /// The same for a level whose result is that of the dense network.
+    pub fn pass_level_dense(
+        &mut self,
+        level: usize,
+        layer: &Layer,
+        result: &Samples,
+        behind: &[NodeId],
+    ) {
+        if self.levels[level].is_some() {
+            self.pass_level(level, layer, result.clone(), behind);
+        }
+    }
+
+    /// Sets the result of a layer in the dense network and evaluates the nodes behind it.
+    pub fn pass_dense(&mut self, layer: &Layer, result: Samples, behind: &[NodeId]) {
+        self.dense.set(layer.end, layer.node, result);
+        self.eval(behind);
     }
 }
 

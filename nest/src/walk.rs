@@ -7,22 +7,25 @@ use crate::recipe::{Calibration, NestError, Ranking, Recipe};
 use crate::repair;
 use crate::results::ResultLayout;
 use crate::rewrite::{self, Settled};
-use crate::states::{self, NodeValues, Samples, States};
+use crate::states::{self, Samples, States};
 use crate::statistics::{ChannelMap, ChannelStatistics};
 use condensec_ir::eval::Array;
 use condensec_ir::{Graph, NodeId, Op};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Levels whose inputs the repair looks at, at most: bounds memory where there are many levels.
 const MAX_REPAIR_LEVELS: usize = 8;
 
+/// Steps of a layer that [`Progress`] counts: ranked, repaired, matched at every level.
+const STEPS_PER_LAYER: usize = 3;
+
 /// How far the recipe is.
 #[derive(Debug, Clone)]
 pub struct Progress {
-    /// Layers that are done.
+    /// Steps that are done; a layer has several.
     pub done: usize,
-    /// All layers.
+    /// All steps.
     pub total: usize,
 }
 
@@ -64,29 +67,28 @@ pub fn nest(
         return Err(NestError::NoLayers);
     }
     check_weights(graph, &layers)?;
-    let mut walk = Walk {
-        graph,
-        recipe,
-        states: States::new(graph, calibration, recipe.n_levels()),
-    };
     let mut settled = Vec::with_capacity(layers.len());
     if recipe.needs_calibration() {
-        let layer_at: HashMap<NodeId, &Layer> = layers.iter().map(|l| (l.node, l)).collect();
-        for node in graph.order() {
-            if walk.states.has(node) || matches!(graph.node(node).op, Op::Input(_)) {
-                continue;
-            }
-            match layer_at.get(&node) {
-                Some(layer) => {
-                    progress(Progress {
-                        done: settled.len(),
-                        total: layers.len(),
-                    });
-                    settled.push(walk.settle(layer)?);
-                }
-                None if layers.iter().any(|layer| layer.end == node) => {}
-                None => walk.states.eval(node),
-            }
+        let mut n_done = 0;
+        let mut walk = Walk {
+            graph,
+            recipe,
+            states: States::new(graph, calibration, recipe.n_levels()),
+            step: &mut || {
+                n_done += 1;
+                let total = STEPS_PER_LAYER * layers.len();
+                progress(Progress {
+                    done: n_done,
+                    total,
+                });
+            },
+        };
+        let [first, behind @ ..] = &stretches(graph, &layers)[..] else {
+            unreachable!("there is one stretch more than layers")
+        };
+        walk.states.eval(first);
+        for (layer, behind) in layers.iter().zip(behind) {
+            settled.push(walk.settle(layer, behind)?);
         }
     } else {
         for layer in &layers {
@@ -150,26 +152,45 @@ fn is_too_wide(recipe: &Recipe, layer: &Layer) -> bool {
     layer.is_pruned && recipe.needs_calibration() && layer.columns > recipe.max_columns
 }
 
+/// The nodes before the first layer, then those behind each layer and before the next, in order of execution.
+/// The end of a layer is part of it.
+fn stretches(graph: &Graph, layers: &[Layer]) -> Vec<Vec<NodeId>> {
+    let starts: HashSet<NodeId> = layers.iter().map(|layer| layer.node).collect();
+    let ends: HashSet<NodeId> = layers.iter().map(|layer| layer.end).collect();
+    let mut stretches = vec![Vec::new()];
+    for node in graph.order() {
+        if starts.contains(&node) {
+            stretches.push(Vec::new());
+        } else if !ends.contains(&node) && !matches!(graph.node(node).op, Op::Input(_)) {
+            let last = stretches.last_mut().expect("the first is there");
+            last.push(node);
+        }
+    }
+    stretches
+}
+
 struct Walk<'g> {
     graph: &'g Graph,
     recipe: &'g Recipe,
     states: States<'g>,
+    /// Called when a step of a layer is done.
+    step: &'g mut dyn FnMut(),
 }
 
 impl Walk<'_> {
-    /// Masks, repairs and matches one layer, and sets the values behind it.
-    fn settle(&mut self, layer: &Layer) -> Result<Settled, NestError> {
+    /// Masks, repairs and matches one layer, and sets the values up to the next layer.
+    fn settle(&mut self, layer: &Layer, behind: &[NodeId]) -> Result<Settled, NestError> {
         let graph = self.graph;
         let input = graph.operands(layer.node)[0];
-        let inputs = self.states.get(input).clone();
-        let ranked = layer.is_pruned.then(|| self.rank(layer, &inputs.dense));
+        let ranked = layer.is_pruned.then(|| self.rank(layer));
+        (self.step)();
         let mut settled = Settled::by_mask(graph, layer, ranked.as_ref(), self.recipe);
         let bias = rewrite::bias(graph, layer);
         let layout = ResultLayout::new(graph, layer);
 
         // What the layer is to compute: its dense result, bias included.
         let weight = graph.tensor(layer.weight);
-        let mut dense = states::products(graph, layer, &weight.data, &inputs.dense);
+        let mut dense = states::products(graph, layer, &weight.data, self.states.dense(input));
         layout.apply(&ChannelMap::identity(&bias), &mut dense);
         if dense.iter().any(|y| y.data.iter().any(|v| !v.is_finite())) {
             return Err(NestError::NotFinite {
@@ -177,26 +198,25 @@ impl Walk<'_> {
                 what: "results",
             });
         }
-        if let Some(ranked) = ranked
-            .as_ref()
-            .filter(|_| self.recipe.repairs && !is_too_wide(self.recipe, layer))
-        {
-            settled.weights = self.repair(layer, &inputs, &dense, ranked, &settled);
+        if layer.is_pruned && self.recipe.repairs && !is_too_wide(self.recipe, layer) {
+            settled.weights = self.repair(layer, &dense, &settled);
         }
+        (self.step)();
         let statistics = ChannelStatistics::of(graph, layer, &dense);
-        let mut levels: Vec<Samples> = Vec::with_capacity(self.recipe.n_levels());
         let mut dense_end = None;
         for level in 0..self.recipe.n_levels() {
-            let is_dense = Arc::ptr_eq(&inputs.levels[level], &inputs.dense)
-                && settled.is_dense_at(level, &weight.data);
+            let is_dense =
+                self.states.is_dense(level, input) && settled.is_dense_at(level, &weight.data);
             if is_dense {
                 settled.maps.push(ChannelMap::identity(&bias));
-                let end = dense_end.get_or_insert_with(|| self.behind_norm(layer, &dense, &bias));
-                levels.push(end.clone());
+                let end =
+                    dense_end.get_or_insert_with(|| self.behind_norm(layer, dense.clone(), &bias));
+                self.states.pass_level_dense(level, layer, end, behind);
                 continue;
             }
             let weights = settled.weights_at(level);
-            let mut results = states::products(graph, layer, &weights, &inputs.levels[level]);
+            let mut results =
+                states::products(graph, layer, &weights, self.states.level(level, input));
             let map = match self.recipe.matches_statistics {
                 true => {
                     let found = ChannelStatistics::of(graph, layer, &results);
@@ -210,27 +230,28 @@ impl Walk<'_> {
             };
             layout.apply(&rewrite::through_norm(graph, layer, &map), &mut results);
             settled.maps.push(map);
-            levels.push(Arc::new(results));
+            let result = Arc::new(results);
+            self.states.pass_level(level, layer, result, behind);
         }
         let dense = match dense_end {
             Some(end) => end,
-            None => self.behind_norm(layer, &dense, &bias),
+            None => self.behind_norm(layer, dense, &bias),
         };
-        self.states.set(layer.end, NodeValues { dense, levels });
-        self.states.release_operands(layer.node);
+        self.states.pass_dense(layer, dense, behind);
+        (self.step)();
         Ok(settled)
     }
 
     /// The dense result behind the batch norm.
-    fn behind_norm(&self, layer: &Layer, dense: &[Array], bias: &[f32]) -> Samples {
+    fn behind_norm(&self, layer: &Layer, mut results: Vec<Array>, bias: &[f32]) -> Samples {
         let identity = ChannelMap::identity(&vec![0.0; bias.len()]);
-        let mut results = dense.to_vec();
         let map = rewrite::through_norm(self.graph, layer, &identity);
         ResultLayout::new(self.graph, layer).apply(&map, &mut results);
         Arc::new(results)
     }
 
-    fn rank(&self, layer: &Layer, inputs: &[Array]) -> RankedBlocks {
+    fn rank(&self, layer: &Layer) -> RankedBlocks {
+        let inputs = self.states.dense(self.graph.operands(layer.node)[0]);
         let has_moments = self.recipe.ranking == Ranking::Obs && !is_too_wide(self.recipe, layer);
         let moments = has_moments.then(|| -> Vec<Moments> {
             (0..layer.channel_groups)
@@ -245,8 +266,7 @@ impl Walk<'_> {
         let shortcut = layer
             .shortcut
             .filter(|&shortcut| self.states.has(shortcut))?;
-        let shortcut = self.states.get(shortcut);
-        if Arc::ptr_eq(&shortcut.levels[level], &shortcut.dense) {
+        if self.states.is_dense(level, shortcut) {
             return None;
         }
         let mut target = dense.to_vec();
@@ -256,19 +276,16 @@ impl Walk<'_> {
             false => 0.0,
         };
         let factors: Vec<f32> = layer.norm_factors(self.graph).iter().map(inverse).collect();
-        let (dense, level) = (&shortcut.dense, &shortcut.levels[level]);
+        let (dense, level) = (
+            self.states.dense(shortcut),
+            self.states.level(level, shortcut),
+        );
         ResultLayout::new(self.graph, layer).add_difference(&mut target, dense, level, &factors);
         Some(target)
     }
 
-    fn repair(
-        &self,
-        layer: &Layer,
-        inputs: &NodeValues,
-        dense: &[Array],
-        ranked: &RankedBlocks,
-        settled: &Settled,
-    ) -> Vec<f32> {
+    fn repair(&self, layer: &Layer, dense: &[Array], settled: &Settled) -> Vec<f32> {
+        let input = self.graph.operands(layer.node)[0];
         let n_levels = self.recipe.n_levels();
         // The levels that are looked at, evenly spread, and for every level the first of them that has
         // its weights.
@@ -290,7 +307,7 @@ impl Walk<'_> {
         let weight = &graph_weight(self.graph, layer);
         let mut repaired = Vec::with_capacity(weight.len());
         for channel_group in 0..layer.channel_groups {
-            let moments = looked_at
+            let moments: Vec<Moments> = looked_at
                 .iter()
                 .map(|&level| {
                     let target = self.target(layer, level, dense);
@@ -298,25 +315,18 @@ impl Walk<'_> {
                         self.graph,
                         layer,
                         channel_group,
-                        &inputs.levels[level],
+                        self.states.level(level, input),
                         Some(target.as_deref().unwrap_or(dense)),
                         self.recipe.positions,
                     )
                 })
                 .collect();
             let first = channel_group * per;
-            let groups: Vec<Vec<usize>> = ranked
-                .groups
-                .iter()
-                .filter(|group| (first..first + per).contains(&group[0]))
-                .map(|group| group.iter().map(|row| row - first).collect())
-                .collect();
             let range = first * columns..(first + per) * columns;
             repaired.extend(repair::repair(
-                moments,
+                &moments,
                 &densities,
                 &level_of[range.clone()],
-                &groups,
                 &weight[range],
                 self.recipe.ridge,
             ));
