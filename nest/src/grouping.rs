@@ -4,6 +4,9 @@
 //! direction; then pairs of rows change places while that raises what the groups keep at the levels'
 //! densities. Every layer is free to choose its own groups: rows keep their channel numbers.
 
+use crate::sums;
+use rayon::prelude::*;
+
 /// Rows in groups of `size` in order; the last may be smaller.
 pub(crate) fn consecutive(n_rows: usize, size: usize) -> Vec<Vec<usize>> {
     let rows: Vec<usize> = (0..n_rows).collect();
@@ -26,6 +29,8 @@ pub(crate) fn by_similarity(
     let mut sums: Vec<Vec<f32>> = groups.iter().map(|group| sum(saliencies, group)).collect();
     let n = saliencies.len();
     let step = n.div_ceil(MAX_PARTNERS).max(1);
+    let mut new_g = sums[0].clone();
+    let mut new_h = sums[0].clone();
     for pass in 0..MAX_PASSES {
         let thresholds = quantiles(&sums, densities);
         let mut kept: Vec<f64> = sums.iter().map(|sum| above(sum, &thresholds)).collect();
@@ -36,11 +41,8 @@ pub(crate) fn by_similarity(
                 for h in (g + 1 + pass % step..groups.len()).step_by(step) {
                     for b in 0..groups[h].len() {
                         let (ra, rb) = (&saliencies[groups[g][a]], &saliencies[groups[h][b]]);
-                        let swapped = |sum: &[f32], out: &[f32], into: &[f32]| -> Vec<f32> {
-                            let terms = sum.iter().zip(out).zip(into);
-                            terms.map(|((s, o), i)| s - o + i).collect()
-                        };
-                        let (new_g, new_h) = (swapped(&sums[g], ra, rb), swapped(&sums[h], rb, ra));
+                        swap(&sums[g], ra, rb, &mut new_g);
+                        swap(&sums[h], rb, ra, &mut new_h);
                         let (kept_g, kept_h) =
                             (above(&new_g, &thresholds), above(&new_h, &thresholds));
                         let gain = kept_g + kept_h - kept[g] - kept[h];
@@ -48,7 +50,8 @@ pub(crate) fn by_similarity(
                             let row = groups[g][a];
                             groups[g][a] = groups[h][b];
                             groups[h][b] = row;
-                            (sums[g], sums[h]) = (new_g, new_h);
+                            sums[g].copy_from_slice(&new_g);
+                            sums[h].copy_from_slice(&new_h);
                             (kept[g], kept[h]) = (kept_g, kept_h);
                             gained += gain;
                         }
@@ -80,25 +83,25 @@ fn greedy(saliencies: &[Vec<f32>], size: usize) -> Vec<Vec<usize>> {
     let mut groups = Vec::new();
     while !free.is_empty() {
         let mut group = vec![free.remove(0)];
+        // How much like the rows of the group each free row is.
+        let mut likenesses = vec![0.0f32; free.len()];
         while group.len() < size && !free.is_empty() {
-            let likeness = |row: usize| -> f32 {
-                let dot = |other: &usize| -> f32 {
-                    unit[row]
-                        .iter()
-                        .zip(&unit[*other])
-                        .map(|(a, b)| a * b)
-                        .sum()
-                };
-                group.iter().map(dot).sum()
-            };
-            let mut best = (0, f32::NEG_INFINITY);
-            for (at, &row) in free.iter().enumerate() {
-                let likeness = likeness(row);
-                if likeness > best.1 {
-                    best = (at, likeness);
+            let newest = &unit[group[group.len() - 1]];
+            likenesses
+                .par_iter_mut()
+                .zip(&free)
+                .for_each(|(sum, &row)| {
+                    let products = newest.iter().zip(&unit[row]).map(|(a, b)| a * b);
+                    *sum += products.sum::<f32>();
+                });
+            let mut best = 0;
+            for (at, likeness) in likenesses.iter().enumerate() {
+                if *likeness > likenesses[best] {
+                    best = at;
                 }
             }
-            group.push(free.remove(best.0));
+            group.push(free.remove(best));
+            likenesses.remove(best);
         }
         groups.push(group);
     }
@@ -116,10 +119,17 @@ fn sum(saliencies: &[Vec<f32>], group: &[usize]) -> Vec<f32> {
     total
 }
 
+/// What a group is worth with the row `new` in place of `old`.
+fn swap(sum: &[f32], old: &[f32], new: &[f32], out: &mut [f32]) {
+    for (out, ((sum, old), new)) in out.iter_mut().zip(sum.iter().zip(old).zip(new)) {
+        *out = sum - old + new;
+    }
+}
+
 /// Saliency above the thresholds, summed over them.
 fn above(sum: &[f32], thresholds: &[f32]) -> f64 {
-    let over = |t: &f32| -> f32 { sum.iter().map(|s| (s - t).max(0.0)).sum() };
-    thresholds.iter().map(|t| f64::from(over(t))).sum()
+    let over = |&t: &f32| f64::from(sums::sum(sum, |s| (s - t).max(0.0)));
+    thresholds.iter().map(over).sum()
 }
 
 /// Block values that the densities below 1 cut at.

@@ -30,6 +30,7 @@ mod results;
 mod rewrite;
 mod states;
 mod statistics;
+mod sums;
 mod walk;
 
 pub use points::{Assignment, MaskedLayers, with_points};

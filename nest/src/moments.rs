@@ -6,12 +6,15 @@ use crate::results::ResultLayout;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use faer::linalg::matmul::matmul;
-use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Columns that are multiplied at a time: bounds the memory beside the moments themselves.
 const CHUNK: usize = 8192;
+
+/// Columns of the moments that one thread takes at a time.
+const PANEL: usize = 128;
 
 /// Centred moments of the inputs `x [K]` of one channel group and, if asked for, its targets `t [R]`.
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ impl Moments {
         graph: &Graph,
         layer: &Layer,
         channel_group: usize,
-        inputs: &[Array],
+        inputs: &[Arc<Array>],
         targets: Option<&[Array]>,
         n_positions: usize,
     ) -> Self {
@@ -86,21 +89,24 @@ impl Moments {
             }
             let x = MatRef::from_row_major_slice(&x, n, k);
             let t = MatRef::from_row_major_slice(&t, n, r);
-            let parallel = Par::rayon(0);
-            triangular::matmul(
-                &mut covariance,
-                BlockStructure::TriangularLower,
-                Accum::Add,
-                x.transpose(),
-                BlockStructure::Rectangular,
-                x,
-                BlockStructure::Rectangular,
-                1.0,
-                parallel,
-            );
-            if r > 0 {
-                matmul(&mut cross, Accum::Add, x.transpose(), t, 1.0, parallel);
-            }
+            // Of the covariance what is below the diagonal of each panel will do.
+            covariance
+                .par_col_chunks_mut(PANEL)
+                .enumerate()
+                .for_each(|(at, panel)| {
+                    let (first, width) = (at * PANEL, panel.ncols());
+                    let rows = panel.subrows_mut(first, k - first);
+                    let left = x.subcols(first, k - first).transpose();
+                    let right = x.subcols(first, width);
+                    matmul(rows, Accum::Add, left, right, 1.0, Par::Seq);
+                });
+            cross
+                .par_col_chunks_mut(PANEL)
+                .enumerate()
+                .for_each(|(at, panel)| {
+                    let t = t.subcols(at * PANEL, panel.ncols());
+                    matmul(panel, Accum::Add, x.transpose(), t, 1.0, Par::Seq);
+                });
         }
         let n = (inputs.len() * per_sample) as f64;
         let means: Vec<f64> = sums.iter().map(|sum| sum / n).collect();

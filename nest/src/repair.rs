@@ -7,19 +7,22 @@
 //! (sum_l D_l A_l D_l + e I) v = sum_l D_l c_l + e w      A_l = cov(x_l), c_l = cov(x_l, t_l)
 //! ```
 //! Every row has masks of its own and so a matrix of its own, which no row's share of the time allows to
-//! factor where rows are long. Products with the `A_l` are the same for all rows: conjugate gradients from `w`
-//! on, one per row and all in step, need nothing else.
+//! factor where rows are long. Conjugate gradients from `w` on only need products with the `A_l`, which are the
+//! same for all rows.
 //!
 //! A level's errors count by the inverse of its density (in `A_l` and `c_l`): where fewer weights are left
 //! they can make up for less.
 
 use crate::moments::Moments;
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Steps of the conjugate gradients, at most.
 const MAX_STEPS: usize = 40;
+
+/// Rows that one thread takes at a time.
+const PANEL: usize = 64;
 
 /// A row is solved when its residual has fallen to this share of the first one.
 const TOLERANCE: f64 = 1e-3;
@@ -33,76 +36,74 @@ pub(crate) fn repair(
     weights: &[f32],
     ridge: f64,
 ) -> Vec<f32> {
-    let n_columns = moments[0].covariance.nrows();
-    let system = System {
-        moments,
-        importance: densities
-            .iter()
-            .map(|d| (densities[0] / d) as f32)
-            .collect(),
-        level_of,
-        pull: (ridge * moments[0].mean_variance()).max(1e-12) as f32,
-        n_columns,
-    };
-    let mut v = weights.to_vec();
-    let mut image = system.product(&v);
-    let mut residual = system.right(weights);
-    residual
-        .iter_mut()
-        .zip(&image)
-        .for_each(|(b, image)| *b -= image);
-    let diagonal = system.diagonal();
-    let precondition = |residual: &[f32]| -> Vec<f32> {
-        residual.iter().zip(&diagonal).map(|(r, d)| r / d).collect()
-    };
-    let mut step = precondition(&residual);
-    let mut sizes = dots(&residual, &step, n_columns);
-    let goals: Vec<f64> = sizes
+    let k = moments[0].covariance.nrows();
+    let importance: Vec<f32> = densities
         .iter()
-        .map(|size| size * TOLERANCE * TOLERANCE)
+        .map(|d| (densities[0] / d) as f32)
         .collect();
-    for _ in 0..MAX_STEPS {
-        if sizes.iter().zip(&goals).all(|(size, goal)| size <= goal) {
-            break;
-        }
-        image = system.product(&step);
-        let curvatures = dots(&step, &image, n_columns);
-        let lengths: Vec<f32> = (sizes.iter().zip(&curvatures).zip(&goals))
-            .map(
-                |((size, curvature), goal)| match size > goal && *curvature > 0.0 {
-                    true => (size / curvature) as f32,
-                    false => 0.0,
-                },
-            )
-            .collect();
-        add_rows(&mut v, &step, n_columns, &lengths);
-        let back: Vec<f32> = lengths.iter().map(|length| -length).collect();
-        add_rows(&mut residual, &image, n_columns, &back);
-        let mut next = precondition(&residual);
-        let new_sizes = dots(&residual, &next, n_columns);
-        let turns: Vec<f32> = (new_sizes.iter().zip(&sizes))
-            .map(|(new, old)| match *old > 0.0 {
-                true => (new / old) as f32,
-                false => 0.0,
-            })
-            .collect();
-        add_rows(&mut next, &step, n_columns, &turns);
-        (step, sizes) = (next, new_sizes);
-    }
-    v
+    let pull = (ridge * moments[0].mean_variance()).max(1e-12) as f32;
+    let mut repaired = weights.to_vec();
+    repaired
+        .par_chunks_mut(PANEL * k)
+        .zip(level_of.par_chunks(PANEL * k))
+        .enumerate()
+        .for_each(|(at, (rows, level_of))| {
+            let system = System {
+                moments,
+                importance: &importance,
+                level_of,
+                pull,
+                n_columns: k,
+            };
+            let mut right = system.right(at * PANEL, rows);
+            system.solve(rows, &mut right);
+        });
+    repaired
 }
 
-/// The equations of all rows; vectors are `[rows, columns]`.
+/// The equations of some rows; vectors are `[rows, columns]`.
 struct System<'a> {
     moments: &'a [Moments],
     /// Per level.
-    importance: Vec<f32>,
+    importance: &'a [f32],
     level_of: &'a [u8],
     pull: f32,
     n_columns: usize,
 }
 
 impl System<'_> {
+    /// Conjugate gradients with the diagonal as preconditioner: `v` from a first guess to the solution,
+    /// `residual` from the right side to what is left of it.
+    fn solve(&self, v: &mut [f32], residual: &mut [f32]) {
+        let n_columns = self.n_columns;
+        let mut image = self.product(v);
+        residual
+            .iter_mut()
+            .zip(&image)
+            .for_each(|(b, image)| *b -= image);
+        let diagonal = self.diagonal();
+        let precondition = |residual: &[f32]| -> Vec<f32> {
+            residual.iter().zip(&diagonal).map(|(r, d)| r / d).collect()
+        };
+        let mut step = precondition(residual);
+        let mut sizes = dots(residual, &step, n_columns);
+        let goals: Vec<f64> = sizes.iter().map(|s| s * TOLERANCE * TOLERANCE).collect();
+        for _ in 0..MAX_STEPS {
+            if sizes.iter().zip(&goals).all(|(size, goal)| size <= goal) {
+                break;
+            }
+            image = self.product(&step);
+            let lengths = ratios(&sizes, &dots(&step, &image, n_columns));
+            add_rows(v, &step, n_columns, |row| lengths[row]);
+            add_rows(residual, &image, n_columns, |row| -lengths[row]);
+            let mut next = precondition(residual);
+            let new_sizes = dots(residual, &next, n_columns);
+            let turns = ratios(&new_sizes, &sizes);
+            add_rows(&mut next, &step, n_columns, |row| turns[row]);
+            (step, sizes) = (next, new_sizes);
+        }
+    }
+
     /// The left side: `sum_l D_l A_l D_l v + e v`.
     fn product(&self, v: &[f32]) -> Vec<f32> {
         let (k, n_rows) = (self.n_columns, v.len() / self.n_columns);
@@ -116,19 +117,19 @@ impl System<'_> {
                 &moments.covariance,
                 MatRef::from_column_major_slice(&kept, k, n_rows),
                 self.importance[level],
-                Par::rayon(0),
+                Par::Seq,
             );
             self.add_kept(level, &mut out, &image);
         }
         out
     }
 
-    /// The right side: `sum_l D_l c_l + e w`.
-    fn right(&self, weights: &[f32]) -> Vec<f32> {
+    /// The right side: `sum_l D_l c_l + e w`; `weights` from `first_row` on.
+    fn right(&self, first_row: usize, weights: &[f32]) -> Vec<f32> {
+        let rows = first_row..first_row + weights.len() / self.n_columns;
         let mut out: Vec<f32> = weights.iter().map(|w| self.pull * w).collect();
         for (level, moments) in self.moments.iter().enumerate() {
-            let cross: &Mat<f32> = &moments.cross;
-            let cross = (0..cross.ncols()).flat_map(|row| cross.col_as_slice(row));
+            let cross = rows.clone().flat_map(|row| moments.cross.col_as_slice(row));
             let cross: Vec<f32> = cross.map(|c| c * self.importance[level]).collect();
             self.add_kept(level, &mut out, &cross);
         }
@@ -171,25 +172,31 @@ fn dots(a: &[f32], b: &[f32], n_columns: usize) -> Vec<f64> {
         let pairs = a.iter().zip(b);
         pairs.map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
     };
-    a.par_chunks_exact(n_columns)
-        .zip(b.par_chunks_exact(n_columns))
+    a.chunks_exact(n_columns)
+        .zip(b.chunks_exact(n_columns))
         .map(dot)
         .collect()
 }
 
+/// `a / b`, zero where rounding has left nothing to divide by.
+fn ratios(a: &[f64], b: &[f64]) -> Vec<f32> {
+    let ratio = |(a, b): (&f64, &f64)| if *b > 0.0 { (a / b) as f32 } else { 0.0 };
+    a.iter().zip(b).map(ratio).collect()
+}
+
 /// `a += factor * b` per row.
-fn add_rows(a: &mut [f32], b: &[f32], n_columns: usize, factors: &[f32]) {
-    a.par_chunks_exact_mut(n_columns)
-        .zip(b.par_chunks_exact(n_columns))
-        .zip(factors)
-        .for_each(|((a, b), factor)| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += factor * b);
-        });
+fn add_rows(a: &mut [f32], b: &[f32], n_columns: usize, factor: impl Fn(usize) -> f32) {
+    let rows = a.chunks_exact_mut(n_columns).zip(b.chunks_exact(n_columns));
+    for (row, (a, b)) in rows.enumerate() {
+        let factor = factor(row);
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += factor * b);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use faer::Mat;
     use faer::linalg::solvers::Solve;
 
     /// With one level and a full mask the repair is linear regression.

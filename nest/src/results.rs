@@ -6,6 +6,7 @@ use crate::statistics::ChannelMap;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// How the elements of a layer's result lie.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,13 @@ impl ResultLayout {
     }
 
     /// `target += (a - b) * factor`, one factor per row.
-    pub fn add_difference(self, target: &mut [Array], a: &[Array], b: &[Array], factors: &[f32]) {
+    pub fn add_difference(
+        self,
+        target: &mut [Array],
+        a: &[Arc<Array>],
+        b: &[Arc<Array>],
+        factors: &[f32],
+    ) {
         let operands = a.par_iter().zip(b);
         target
             .par_iter_mut()

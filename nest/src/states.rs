@@ -14,11 +14,12 @@ use condensec_ir::{Graph, NodeId, Op, TensorId};
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One array per sample.
-pub(crate) type Samples = Arc<Vec<Array>>;
+/// One array per sample. What nobody reads any more goes sample by sample, before the last result is there.
+pub(crate) type Samples = Vec<Arc<Array>>;
 
 /// The values that somebody still reads, in one network.
 #[derive(Debug, Clone)]
@@ -30,38 +31,48 @@ struct Values<'g> {
 }
 
 impl Values<'_> {
-    /// Sets the value of a node that has read its operands, `reader` or a part of it.
-    fn set(&mut self, node: NodeId, reader: NodeId, samples: Samples) {
-        if self.n_reads.get(&node).copied().unwrap_or(0) > 0 {
+    /// Sets the value of a node; nobody may read it.
+    fn set(&mut self, node: NodeId, samples: Samples) {
+        if self.n_reads[&node] > 0 {
             self.of.insert(node, samples);
         }
-        for operand in self.graph.operands(reader) {
-            let Some(n) = self.n_reads.get_mut(&operand) else {
-                continue;
+    }
+
+    /// The operands of a node that reads them now, out of the store where it is the last to do so.
+    fn read_operands(&mut self, node: NodeId) -> Vec<Samples> {
+        let read = |operand: NodeId| {
+            let n = self.n_reads.get_mut(&operand).expect("operands come first");
+            *n -= 1;
+            let is_last = *n == 0;
+            let samples = match is_last {
+                true => self.of.remove(&operand),
+                false => self.of.get(&operand).cloned(),
             };
-            *n = n.saturating_sub(1);
-            if *n == 0 {
-                self.of.remove(&operand);
-            }
-        }
+            samples.expect("values stay until they are read")
+        };
+        self.graph.operands(node).into_iter().map(read).collect()
     }
 
     /// Evaluates a node that is the same at all levels.
     fn eval(&mut self, node: NodeId, n_samples: usize) {
-        let operands = self.graph.operands(node);
-        let operands: Vec<&Samples> = operands.iter().map(|operand| &self.of[operand]).collect();
-        let one = |sample: usize| {
-            let arrays: Vec<&Array> = operands.iter().map(|samples| &samples[sample]).collect();
+        let mut samples: Vec<Samples> = vec![Vec::new(); n_samples];
+        for operand in self.read_operands(node) {
+            for (arrays, array) in samples.iter_mut().zip(operand) {
+                arrays.push(array);
+            }
+        }
+        let one = |arrays: Samples| {
+            let arrays: Vec<&Array> = arrays.iter().map(Arc::as_ref).collect();
             let node = self.graph.node(node);
             let ctx = EvalContext {
                 tensors: self.graph.tensors(),
                 level: LevelId(0),
                 shape: &node.shape,
             };
-            node.op.eval(&arrays, &ctx)
+            Arc::new(node.op.eval(&arrays, &ctx))
         };
-        let samples = Arc::new((0..n_samples).into_par_iter().map(one).collect());
-        self.set(node, node, samples);
+        let results = samples.into_par_iter().map(one).collect();
+        self.set(node, results);
     }
 }
 
@@ -79,7 +90,8 @@ impl<'g> States<'g> {
     pub fn new(graph: &'g Graph, calibration: Calibration, n_levels: usize) -> Self {
         let n_samples = calibration.n_samples();
         let reads = |node: NodeId| (node, graph.users(node).len());
-        let inputs = calibration.inputs.into_iter().map(Arc::new);
+        let share = |samples: Vec<Array>| samples.into_iter().map(Arc::new).collect();
+        let inputs = calibration.inputs.into_iter().map(share);
         let dense = Values {
             graph,
             of: graph.inputs().iter().copied().zip(inputs).collect(),
@@ -104,7 +116,8 @@ impl<'g> States<'g> {
 
     /// Whether a level has the value of the dense network.
     pub fn is_dense(&self, level: usize, node: NodeId) -> bool {
-        Arc::ptr_eq(self.level(level, node), self.dense(node))
+        let mut pairs = self.level(level, node).iter().zip(self.dense(node));
+        pairs.all(|(level, dense)| Arc::ptr_eq(level, dense))
     }
 
     /// Whether the value of `node` is at hand.
@@ -123,7 +136,8 @@ impl<'g> States<'g> {
     /// come this far.
     pub fn pass_level(&mut self, level: usize, layer: &Layer, result: Samples, behind: &[NodeId]) {
         let values = self.levels[level].get_or_insert_with(|| self.dense.clone());
-        values.set(layer.end, layer.node, result);
+        values.read_operands(layer.node);
+        values.set(layer.end, result);
         for &node in behind {
             values.eval(node, self.n_samples);
         }
@@ -144,7 +158,8 @@ impl<'g> States<'g> {
 
     /// Sets the result of a layer in the dense network and evaluates the nodes behind it.
     pub fn pass_dense(&mut self, layer: &Layer, result: Samples, behind: &[NodeId]) {
-        self.dense.set(layer.end, layer.node, result);
+        self.dense.read_operands(layer.node);
+        self.dense.set(layer.end, result);
         self.eval(behind);
     }
 }
@@ -154,11 +169,11 @@ pub(crate) fn products(
     graph: &Graph,
     layer: &Layer,
     weights: &[f32],
-    inputs: &[Array],
+    inputs: &[impl Borrow<Array> + Sync],
 ) -> Vec<Array> {
     inputs
         .par_iter()
-        .map(|x| product(graph, layer, weights, x))
+        .map(|x| product(graph, layer, weights, x.borrow()))
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use crate::layers::Layer;
 use crate::results::ResultLayout;
+use crate::sums;
 use condensec_ir::Graph;
 use condensec_ir::eval::Array;
 use rayon::prelude::*;
@@ -23,14 +24,13 @@ impl ChannelStatistics {
         let sums: Vec<Vec<(f64, f64)>> = results
             .par_iter()
             .map(|result| {
-                let mut sums = vec![(0.0, 0.0); layer.rows];
+                let mut totals = vec![(0.0, 0.0); layer.rows];
                 for (row, plane) in layout.planes(result) {
-                    for value in plane.iter().map(|&value| f64::from(value)) {
-                        sums[row].0 += value;
-                        sums[row].1 += value * value;
-                    }
+                    let sum = sums::sum(plane, f64::from);
+                    let squares = sums::sum(plane, |value| f64::from(value).powi(2));
+                    totals[row] = (totals[row].0 + sum, totals[row].1 + squares);
                 }
-                sums
+                totals
             })
             .collect();
         let n = (results.len() * results[0].data.len() / layer.rows) as f64;

@@ -230,7 +230,7 @@ impl Walk<'_> {
             };
             layout.apply(&rewrite::through_norm(graph, layer, &map), &mut results);
             settled.maps.push(map);
-            let result = Arc::new(results);
+            let result = results.into_iter().map(Arc::new).collect();
             self.states.pass_level(level, layer, result, behind);
         }
         let dense = match dense_end {
@@ -247,7 +247,7 @@ impl Walk<'_> {
         let identity = ChannelMap::identity(&vec![0.0; bias.len()]);
         let map = rewrite::through_norm(self.graph, layer, &identity);
         ResultLayout::new(self.graph, layer).apply(&map, &mut results);
-        Arc::new(results)
+        results.into_iter().map(Arc::new).collect()
     }
 
     fn rank(&self, layer: &Layer) -> RankedBlocks {
