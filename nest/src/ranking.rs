@@ -28,8 +28,12 @@ pub(crate) struct RankedBlocks {
 }
 
 /// Columns that are eliminated together, at most, in whole blocks. Elimination takes cubic time, so the columns
-/// of wider layers are eliminated in parts that know nothing of each other.
-const MAX_PART: usize = 576;
+/// of wider layers are eliminated in parts that know nothing of each other. That costs accuracy, but little:
+/// ResNet-20 with four parts in its widest layers lost 1.6 points at density 0.2, 0.4 at 0.3, nothing above.
+const MAX_PART: usize = 1152;
+
+/// The same for single rows, which only choose their groups.
+const MAX_ROW_PART: usize = 576;
 
 /// Block column of every column of a weight `[rows, ..]`, and their number.
 fn block_columns(weight_shape: &[usize], block: &BlockShape) -> (Vec<usize>, usize) {
@@ -80,10 +84,10 @@ pub(crate) fn rank(
     for channel_group in 0..layer.channel_groups {
         let per = layer.rows_per_group();
         let first = channel_group * per;
-        let parts = moments.map(|moments| {
+        let parts_of = |max: usize| {
             let unit = recipe.block.size(1) * weight.shape[2..].iter().product::<usize>();
-            parts(&moments[channel_group], unit, MAX_PART, recipe.damping)
-        });
+            moments.map(|moments| parts(&moments[channel_group], unit, max, recipe.damping))
+        };
         let rows = &rows[first..first + per];
         let blocks = (ranked.block_of.as_slice(), n_block_columns);
         let plain = grouping::consecutive(per, recipe.block.rows());
@@ -91,6 +95,7 @@ pub(crate) fn rank(
         let may_regroup = recipe.groups_rows && layer.conv(graph).is_some();
         let groups = match may_regroup && recipe.block.rows() > 1 {
             true => {
+                let parts = parts_of(MAX_ROW_PART);
                 let saliencies: Vec<Vec<f32>> = rows
                     .par_iter()
                     .map(|row| losses(std::slice::from_ref(row), parts.as_deref(), blocks))
@@ -100,6 +105,7 @@ pub(crate) fn rank(
             false => plain.clone(),
         };
         ranked.is_regrouped |= groups != plain;
+        let parts = parts_of(MAX_PART);
         let scores: Vec<Vec<f32>> = groups
             .par_iter()
             .map(|group| {
@@ -208,5 +214,42 @@ mod tests {
         assert_eq!((of, n), (vec![0, 1, 0, 1, 2, 3], 4));
         let (of, n) = block_columns(&[8, 2, 2, 2], &BlockShape(vec![1, 1, 2, 2]));
         assert_eq!((of, n), (vec![0, 0, 0, 0, 1, 1, 1, 1], 2));
+    }
+
+    fn diagonal_moments(variances: &[f32]) -> Moments {
+        let k = variances.len();
+        Moments {
+            covariance: Mat::from_fn(k, k, |i, j| if i == j { variances[i] } else { 0.0 }),
+            cross: Mat::zeros(k, 0),
+        }
+    }
+
+    #[test]
+    fn parts_are_whole_blocks() {
+        let moments = diagonal_moments(&[1.0; 11]);
+        let columns = |unit: usize, max: usize| -> Vec<Range<usize>> {
+            let parts = parts(&moments, unit, max, 0.0);
+            parts.into_iter().map(|part| part.columns).collect()
+        };
+        assert_eq!(columns(1, 11), [0..11]);
+        assert_eq!(columns(1, 5), [0..4, 4..8, 8..11]);
+        assert_eq!(columns(2, 5), [0..4, 4..8, 8..11]);
+        assert_eq!(columns(8, 5), [0..8, 8..11]);
+    }
+
+    /// Columns that have nothing to do with each other may be eliminated apart.
+    #[test]
+    fn parts_of_independent_columns() {
+        let moments = diagonal_moments(&[4.0, 1.0, 2.0, 3.0, 1.0]);
+        let rows = [vec![1.0, -3.0, 0.5, 2.0, 1.5], vec![0.5; 5]];
+        let blocks = (&[0, 0, 1, 2, 2][..], 3);
+        let whole = losses(&rows, Some(&parts(&moments, 1, 5, 0.0)), blocks);
+        let apart = losses(&rows, Some(&parts(&moments, 1, 3, 0.0)), blocks);
+        assert_eq!(whole.len(), 3);
+        for (block, (whole, apart)) in whole.iter().zip(&apart).enumerate() {
+            assert!((whole - apart).abs() < 1e-4, "{block}: {whole} {apart}");
+        }
+        let sum = 4.0 * 1.25 + 1.0 * 9.25;
+        assert!((whole[0] - sum).abs() < 1e-4, "{whole:?}");
     }
 }

@@ -267,7 +267,12 @@ fn the_same_inputs_give_the_same_bits() {
             .flat_map(|t| t.data.iter().map(|v| v.to_bits()))
             .collect()
     };
-    assert_eq!(bits(&run(&recipe())), bits(&run(&recipe())));
+    let bits_with = |n_threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
+        pool.build().unwrap().install(|| bits(&run(&recipe())))
+    };
+    assert_eq!(bits_with(1), bits_with(1));
+    assert_eq!(bits_with(1), bits_with(3));
 }
 
 #[test]

@@ -37,6 +37,8 @@ impl Progress {
     pub fn set(&mut self, n_done: u64) {
         if !self.is_shown && self.bar.elapsed() > PATIENCE {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
+            // A step may take long: the time that is left goes down meanwhile.
+            self.bar.enable_steady_tick(PATIENCE);
             self.is_shown = true;
         }
         self.bar.set_position(n_done);
