@@ -24,8 +24,9 @@ const MAX_STEPS: usize = 40;
 /// Rows that one thread takes at a time.
 const PANEL: usize = 64;
 
-/// A row is solved when its residual has fallen to this share of the first one.
-const TOLERANCE: f64 = 1e-3;
+/// A row is solved when its residual has fallen to this share of the first one. Accuracy on CIFAR-10 is the same
+/// at a tenth and at twice of it.
+pub(crate) const TOLERANCE: f64 = 1e-2;
 
 /// The repaired rows of one channel group, `[rows, columns]`. `moments` are those of the levels, L0
 /// first, of `densities`; `level_of [rows, columns]` counts in them; `weights` are the trained rows.
@@ -35,6 +36,7 @@ pub(crate) fn repair(
     level_of: &[u8],
     weights: &[f32],
     ridge: f64,
+    tolerance: f64,
 ) -> Vec<f32> {
     let k = moments[0].covariance.nrows();
     let importance: Vec<f32> = densities
@@ -56,7 +58,7 @@ pub(crate) fn repair(
                 n_columns: k,
             };
             let mut right = system.right(at * PANEL, rows);
-            system.solve(rows, &mut right);
+            system.solve(rows, &mut right, tolerance);
         });
     repaired
 }
@@ -73,8 +75,8 @@ struct System<'a> {
 
 impl System<'_> {
     /// Conjugate gradients with the diagonal as preconditioner: `v` from a first guess to the solution,
-    /// `residual` from the right side to what is left of it.
-    fn solve(&self, v: &mut [f32], residual: &mut [f32]) {
+    /// `residual` from the right side to what is left of it, by `tolerance` or less of what it was with `v`.
+    fn solve(&self, v: &mut [f32], residual: &mut [f32], tolerance: f64) {
         let n_columns = self.n_columns;
         let mut image = self.product(v);
         residual
@@ -87,7 +89,7 @@ impl System<'_> {
         };
         let mut step = precondition(residual);
         let mut sizes = dots(residual, &step, n_columns);
-        let goals: Vec<f64> = sizes.iter().map(|s| s * TOLERANCE * TOLERANCE).collect();
+        let goals: Vec<f64> = sizes.iter().map(|s| s * tolerance * tolerance).collect();
         for _ in 0..MAX_STEPS {
             if sizes.iter().zip(&goals).all(|(size, goal)| size <= goal) {
                 break;
@@ -205,7 +207,7 @@ mod tests {
         let covariance = Mat::from_fn(2, 2, |i, j| if i == j { 2.0f32 } else { 1.0 });
         let cross = Mat::from_fn(2, 1, |i, _| [4.0f32, 5.0][i]);
         let moments = [Moments { covariance, cross }];
-        let v = repair(&moments, &[1.0], &[0, 0], &[9.0, 9.0], 1e-9);
+        let v = repair(&moments, &[1.0], &[0, 0], &[9.0, 9.0], 1e-9, 1e-6);
         assert!(
             (v[0] - 1.0).abs() < 1e-4 && (v[1] - 2.0).abs() < 1e-4,
             "{v:?}"
@@ -227,7 +229,7 @@ mod tests {
                 cross: cross(3.0, 7.0),
             },
         ];
-        let v = repair(&moments, &[0.5, 1.0], &[0, 1], &[0.0, 0.0], 1e-9);
+        let v = repair(&moments, &[0.5, 1.0], &[0, 1], &[0.0, 0.0], 1e-9, 1e-6);
         assert!(
             (v[0] - 5.0 / 3.0).abs() < 1e-4 && (v[1] - 7.0).abs() < 1e-4,
             "{v:?}"
@@ -256,7 +258,7 @@ mod tests {
         let level_of: Vec<u8> = (0..k * n_rows).map(|i| (i * 7 % 11 % 4) as u8).collect();
         let weights: Vec<f32> = (0..k * n_rows).map(|_| random()).collect();
         let ridge = 0.1;
-        let found = repair(&moments, &densities, &level_of, &weights, ridge);
+        let found = repair(&moments, &densities, &level_of, &weights, ridge, 1e-6);
 
         let pull = ridge * moments[0].mean_variance();
         for row in 0..n_rows {
@@ -277,7 +279,7 @@ mod tests {
             for (i, found) in found[row * k..][..k].iter().enumerate() {
                 let expected = expected[(i, 0)];
                 assert!(
-                    (f64::from(*found) - expected).abs() < 5e-3,
+                    (f64::from(*found) - expected).abs() < 1e-3,
                     "{row} {i}: {found} {expected}"
                 );
             }

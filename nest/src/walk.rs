@@ -329,6 +329,7 @@ impl Walk<'_> {
                 &level_of[range.clone()],
                 &weight[range],
                 self.recipe.ridge,
+                repair::TOLERANCE,
             ));
         }
         repaired

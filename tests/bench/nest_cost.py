@@ -50,7 +50,7 @@ def main() -> None:
         seconds = time.monotonic() - start
         if ran.returncode != 0:
             sys.exit(ran.stderr)
-        # The zoo is a child, too, and small; Linux counts kilobytes.
+        # The zoo is a child, too, but small. Linux counts kilobytes.
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         report = json.loads(ran.stdout)
 
