@@ -227,14 +227,14 @@ mod tests {
     #[test]
     fn parts_are_whole_blocks() {
         let moments = diagonal_moments(&[1.0; 11]);
-        let columns = |unit: usize, max: usize| -> Vec<Range<usize>> {
+        let ends = |unit: usize, max: usize| -> Vec<usize> {
             let parts = parts(&moments, unit, max, 0.0);
-            parts.into_iter().map(|part| part.columns).collect()
+            parts.into_iter().map(|part| part.columns.end).collect()
         };
-        assert_eq!(columns(1, 11), [0..11]);
-        assert_eq!(columns(1, 5), [0..4, 4..8, 8..11]);
-        assert_eq!(columns(2, 5), [0..4, 4..8, 8..11]);
-        assert_eq!(columns(8, 5), [0..8, 8..11]);
+        assert_eq!(ends(1, 11), [11]);
+        assert_eq!(ends(1, 5), [4, 8, 11]);
+        assert_eq!(ends(2, 5), [4, 8, 11]);
+        assert_eq!(ends(8, 5), [8, 11]);
     }
 
     /// Columns that have nothing to do with each other may be eliminated apart.
