@@ -24,8 +24,8 @@ const MAX_STEPS: usize = 40;
 /// Rows that one thread takes at a time.
 const PANEL: usize = 64;
 
-/// A row is solved when its residual has fallen to this share of the first one. Accuracy on CIFAR-10 is the same
-/// at a tenth and at twice of it.
+/// A row is solved when its residual has fallen to this share of the first one. Accuracy of ResNet-20 on
+/// CIFAR-10 (one draw) was the same to a few hundredths of a point at a tenth and at twice of it.
 pub(crate) const TOLERANCE: f64 = 1e-2;
 
 /// The repaired rows of one channel group, `[rows, columns]`. `moments` are those of the levels, L0

@@ -173,11 +173,11 @@ impl Deadline {
     /// microseconds at the reference frequency of the governor's profile, as `condensec profile` writes it or
     /// [`remaining_us`] computes it; the governor's last choice was for this run.
     pub fn expect(&mut self, governor: &Governor<'_>, deadline_us: f32) {
-        // Half of the chance is met on the way, and half is left at the end.
-        let chance = 0.5 * governor.chance();
+        let chance = governor.chance();
         self.ns_per_unit = 1000.0 * governor.us_per_reference_us();
         self.deadline_ns = 1000.0 * deadline_us / (1.0 + chance);
-        self.reserve = chance;
+        // Beyond that only for what the last steps cannot make up for.
+        self.reserve = 0.5 * chance;
     }
 
     /// Tells a governor how long the run took that just ended, at whatever levels it ran.
