@@ -4,8 +4,12 @@
 //! alike, so every run tells of every level (as in ALERT, Wan et al., USENIX ATC 2020). The filter follows
 //! drift, learns how much run times scatter, and takes a change that is no scatter at its word.
 
-/// Standard deviation by which the factor drifts from one run to the next.
+/// Standard deviation by which the factor drifts from one run to the next, at least.
 const DRIFT: f32 = 0.002;
+
+/// The same as a share of the scatter. What makes run times scatter also makes them drift, and a change that hides in
+/// the scatter is followed within some ten runs.
+const DRIFT_OF_SCATTER: f32 = 0.1;
 
 /// The least scatter of run times that is believed: what a clock of microseconds shows of short runs.
 const LEAST_SCATTER: f32 = 0.005;
@@ -56,7 +60,13 @@ impl SlowDown {
     }
 
     fn expected_variance(&self) -> f32 {
-        self.variance + DRIFT * DRIFT + self.scatter * self.mean * self.mean
+        self.variance_after_drift() + self.scatter * self.mean * self.mean
+    }
+
+    /// Of the factor at the next run.
+    fn variance_after_drift(&self) -> f32 {
+        let of_scatter = DRIFT_OF_SCATTER * DRIFT_OF_SCATTER * self.scatter * self.mean * self.mean;
+        self.variance + of_scatter.max(DRIFT * DRIFT)
     }
 
     /// Takes in the measured over the predicted time of a run, a positive number. `doubt` is the variance of
@@ -64,7 +74,7 @@ impl SlowDown {
     pub(super) fn observe(&mut self, ratio: f32, doubt: f32) {
         // Not `clamp`, which has a panic in it.
         let ratio = ratio.max(BOUNDS.0).min(BOUNDS.1);
-        let predicted = self.variance + DRIFT * DRIFT;
+        let predicted = self.variance_after_drift();
         let doubt = doubt * self.mean * self.mean;
         let expected = self.expected_variance() + doubt;
         let off = ratio - self.mean;
@@ -100,6 +110,21 @@ fn sqrt(x: f32) -> f32 {
 mod tests {
     extern crate std;
     use super::*;
+
+    /// Run times that scatter by a tenth hide a change by a third, which must not take hundreds of runs to find.
+    #[test]
+    fn a_change_within_the_scatter_is_followed() {
+        let mut slow_down = SlowDown::new(0.1);
+        let mut observe = |n: usize, factor: f32| {
+            for run in 0..n {
+                let scatter = [0.9, 1.1, 1.0, 1.12, 0.88][run % 5];
+                slow_down.observe(factor * scatter, 0.0);
+            }
+            slow_down.mean()
+        };
+        assert!((observe(200, 1.3) - 1.3).abs() < 0.05);
+        assert!((observe(30, 1.0) - 1.0).abs() < 0.05);
+    }
 
     #[test]
     fn roots_are_those_of_the_standard_library() {
