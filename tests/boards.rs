@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use condensec_backends::{find_backend, targets};
+use harness::program::{is_installed, succeed};
 use harness::{condensec, skip, workspace};
 use object::read::elf::{Dyn as _, ElfFile64, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSymbol as _, elf};
@@ -318,20 +319,4 @@ fn output(command: &mut Command) -> Output {
     command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"))
-}
-
-/// Runs to success, and returns what it prints.
-fn succeed(command: &mut Command) -> String {
-    let output = output(command);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
 }

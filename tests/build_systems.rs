@@ -3,28 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use harness::program::{is_installed, succeed};
 use harness::{condensec, skip, workspace};
 use tempfile::TempDir;
 
 const DIGITS: &str = "0 1 2 3 4 5 6 7 8 9";
-
-/// Runs to success, and returns what it prints.
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
-    );
-    String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-fn is_installed(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
 
 fn example(name: &str) -> PathBuf {
     workspace::root().join("examples").join(name)
@@ -43,23 +26,27 @@ fn cmake_compiles_a_model() {
     }
     let dir = TempDir::new().unwrap();
     let package = dir.path().join("package");
-    run(Command::new(condensec::executable())
-        .args(["cmake", "-o"])
-        .arg(&package));
+    succeed(
+        Command::new(condensec::executable())
+            .args(["cmake", "-o"])
+            .arg(&package),
+    );
     let build = dir.path().join("build");
     let define = |name: &str, value: &Path| format!("-D{name}={}", value.display());
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(example("cmake"))
-        .arg("-B")
-        .arg(&build)
-        .arg(define("condensec_DIR", &package))
-        .arg(define("CONDENSEC_EXECUTABLE", condensec::executable())));
-    let compile = || run(Command::new("cmake").arg("--build").arg(&build));
+    succeed(
+        Command::new("cmake")
+            .arg("-S")
+            .arg(example("cmake"))
+            .arg("-B")
+            .arg(&build)
+            .arg(define("condensec_DIR", &package))
+            .arg(define("CONDENSEC_EXECUTABLE", condensec::executable())),
+    );
+    let compile = || succeed(Command::new("cmake").arg("--build").arg(&build));
     assert!(compile().contains("Compiling ../digits/digits_supernet.onnx for host"));
     // Nothing has changed, so nothing is compiled again.
     assert!(!compile().contains("Compiling"));
-    assert_digits(&run(&mut Command::new(build.join("digits_app"))));
+    assert_digits(&succeed(&mut Command::new(build.join("digits_app"))));
 }
 
 #[test]
@@ -77,7 +64,7 @@ fn cargo_compiles_a_model() {
             .env_remove("RUSTFLAGS");
         command
     };
-    assert_digits(&run(&mut cargo(
+    assert_digits(&succeed(&mut cargo(
         &["run", "--quiet"],
         condensec::executable(),
     )));
@@ -99,18 +86,22 @@ fn pkg_config_tells_how_to_compile() {
     let dir = TempDir::new().unwrap();
     let model = example("digits/digits_supernet.onnx");
     condensec::compile(&model, dir.path(), &["--name", "digits"]);
-    let flags = run(Command::new("pkg-config")
-        .args(["--cflags", "--libs", "digits"])
-        .env("PKG_CONFIG_PATH", dir.path()));
+    let flags = succeed(
+        Command::new("pkg-config")
+            .args(["--cflags", "--libs", "digits"])
+            .env("PKG_CONFIG_PATH", dir.path()),
+    );
     let program = dir.path().join("example");
-    run(Command::new("cc")
-        .arg("-std=c11")
-        .arg(example("c/digits.c"))
-        .args(flags.split_whitespace())
-        .arg("-pthread")
-        .arg("-o")
-        .arg(&program));
-    assert_digits(&run(Command::new(program).arg("10")));
+    succeed(
+        Command::new("cc")
+            .arg("-std=c11")
+            .arg(example("c/digits.c"))
+            .args(flags.split_whitespace())
+            .arg("-pthread")
+            .arg("-o")
+            .arg(&program),
+    );
+    assert_digits(&succeed(Command::new(program).arg("10")));
 }
 
 #[test]
@@ -126,10 +117,12 @@ fn the_script_of_the_ci_workflow_runs() {
         }
     }
     let dir = TempDir::new().unwrap();
-    let said = run(Command::new("sh")
-        .arg(example("github_actions/cross_compile.sh"))
-        .env("CONDENSEC", condensec::executable())
-        .env("OUT", dir.path()));
+    let said = succeed(
+        Command::new("sh")
+            .arg(example("github_actions/cross_compile.sh"))
+            .env("CONDENSEC", condensec::executable())
+            .env("OUT", dir.path()),
+    );
     for target in ["x86_64", "aarch64", "riscv64"] {
         assert!(said.contains(&format!("== {target}\n")), "{said}");
     }

@@ -10,6 +10,7 @@ use condensec_backends::{find_backend, targets};
 use condensec_examples::model_zoo::{
     self, BatchNorm, MaskRule, Network, Sparsity, ZooModel, ZooOptions,
 };
+use harness::program::{is_installed, succeed};
 use harness::python::Python;
 use harness::{condensec, runtime_library, skip, workspace};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -132,7 +133,7 @@ fn the_rust_examples_with_a_governor_run() {
             let tables = dir.path().join("digits_profile.rs");
             rustc.env(format!("{prefix}_PROFILE_RS"), tables);
         }
-        succeed(rustc);
+        succeed(&mut rustc);
         program
     };
     check_governor_output(&run(&build("governor"), NO_ARGS));
@@ -212,7 +213,7 @@ fn the_cortex_m_example_runs() {
             .args([&examples().join("cortex_m/run.sh"), Path::new(cpu)])
             .arg(dir.path())
             .env("CONDENSEC", condensec::executable());
-        let output = succeed(script);
+        let output = succeed(&mut script);
         // It leaves with success, so these say what the script did.
         assert_eq!(
             output.matches(" 10 right, 0 wrong,").count(),
@@ -385,7 +386,7 @@ fn link_c(
         .args(libraries)
         .args(["-lm", "-pthread", "-o"])
         .arg(&program);
-    succeed(command);
+    succeed(&mut command);
     program
 }
 
@@ -399,7 +400,7 @@ fn compile_rust(library: &Path, out: &Path) -> PathBuf {
         .arg(&program)
         .arg(examples().join("rust/digits.rs"))
         .env("DIGITS_RS", library.join("digits.rs"));
-    succeed(rustc);
+    succeed(&mut rustc);
     program
 }
 
@@ -463,28 +464,7 @@ fn check_governor_output(output: &str) {
 }
 
 fn run(program: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
-    let mut command = Command::new(program);
-    command.args(args);
-    succeed(command)
-}
-
-/// Runs to success, and returns what it prints.
-fn succeed(mut command: Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stdout}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    stdout
-}
-
-fn is_installed(tool: &str) -> bool {
-    Command::new(tool).arg("--version").output().is_ok()
+    succeed(Command::new(program).args(args))
 }
 
 fn examples() -> PathBuf {

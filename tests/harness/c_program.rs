@@ -4,6 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::program::succeed;
 use crate::{condensec, runtime_library, workspace};
 
 /// Compiles the digits supernet as `digits`, the runtime crate with its pool, and `program`; runs it, and returns what it
@@ -22,27 +23,15 @@ pub fn run_with_runtime(program: &str) -> String {
         "-Wpedantic",
         "-Werror",
     ];
-    run(Command::new("cc")
-        .args(flags)
-        .arg("-I")
-        .arg(workspace::root().join("runtime/include"))
-        .args(["main.c", "libdigits.a"])
-        .arg(runtime)
-        .args(["-lm", "-ldl", "-pthread", "-o", "main"])
-        .current_dir(folder.path()));
-    run(&mut Command::new(folder.path().join("main")))
-}
-
-/// Runs to success, and returns what it prints.
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{stderr}",
-        output.status
+    succeed(
+        Command::new("cc")
+            .args(flags)
+            .arg("-I")
+            .arg(workspace::root().join("runtime/include"))
+            .args(["main.c", "libdigits.a"])
+            .arg(runtime)
+            .args(["-lm", "-ldl", "-pthread", "-o", "main"])
+            .current_dir(folder.path()),
     );
-    String::from_utf8(output.stdout).expect("UTF-8")
+    succeed(&mut Command::new(folder.path().join("main")))
 }

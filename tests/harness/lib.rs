@@ -8,6 +8,7 @@ pub mod filetest;
 pub mod graphs;
 pub mod npz;
 pub mod numbers;
+pub mod program;
 pub mod python;
 pub mod random_graph;
 pub mod runtime_library;
