@@ -373,6 +373,7 @@ int main(void)
     cnd_governor governor;
     cnd_governor_init(&governor, &profile, NULL);
     if (cnd_deadline_remaining_us(about, &profile, remaining, 1) != 0
+        || cnd_deadline_remaining_us(about, &profile, NULL, DIGITS_LEVELS * 64) != 0
         || cnd_deadline_remaining_us(about, &profile, remaining, DIGITS_LEVELS * 64) != DIGITS_LEVELS * about->n_steps)
         return 2;
     cnd_deadline deadline = {.model = about, .remaining = remaining, .clock = tell, .clock_context = (void *)about, .levels = levels};

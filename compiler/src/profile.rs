@@ -241,9 +241,13 @@ impl Profile {
             }
             let n_steps = self.levels[0].step_shares.len();
             let is_share = |share: &f32| (0.0..=1.0).contains(share);
-            if level.step_shares.len() != n_steps || !level.step_shares.iter().all(is_share) {
+            // Rounded, and none where nothing is known of steps.
+            let whole: f32 = level.step_shares.iter().sum();
+            let is_whole = n_steps == 0 || (whole - 1.0).abs() < 0.01;
+            let is_right = level.step_shares.len() == n_steps && is_whole;
+            if !is_right || !level.step_shares.iter().all(is_share) {
                 return Err(format!(
-                    "the step_shares of L{number} are not those of L0's steps"
+                    "the step_shares of L{number} are not shares of L0's steps"
                 ));
             }
             let us = level.time_us(f64::from(self.reference_khz));
@@ -319,9 +323,8 @@ mod tests {
             refused(|p| p.levels[0].memory_us = -10.0),
             "L0 takes 2000000 cycles and -10 us, which is no time"
         );
-        assert_eq!(
-            refused(|p| p.levels[0].step_shares[0] = -1.0),
-            "the step_shares of L0 are not those of L0's steps"
-        );
+        let no_shares = "the step_shares of L0 are not shares of L0's steps";
+        assert_eq!(refused(|p| p.levels[0].step_shares[0] = -1.0), no_shares);
+        assert_eq!(refused(|p| p.levels[0].step_shares[0] = 0.5), no_shares);
     }
 }

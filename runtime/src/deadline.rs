@@ -244,10 +244,10 @@ pub unsafe extern "C" fn cnd_deadline_choose(deadline: *mut c_void, step: usize,
     unsafe { *level = (*deadline.cast::<Deadline>()).choose(step, *level) };
 }
 
-/// [`remaining_us`] for C; `table` has room for `length` numbers.
+/// [`remaining_us`] for C; `table` has room for `length` numbers. 0 where one of them is null.
 ///
 /// # Safety
-/// `model` and `profile` are ones, and `table` is as long as that.
+/// `model` and `profile` are null or ones, and `table` is null or as long as that.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cnd_deadline_remaining_us(
     model: *const Model,
@@ -255,6 +255,9 @@ pub unsafe extern "C" fn cnd_deadline_remaining_us(
     table: *mut f32,
     length: usize,
 ) -> usize {
+    if model.is_null() || profile.is_null() || table.is_null() {
+        return 0;
+    }
     // SAFETY: the caller's.
     unsafe {
         let table = core::slice::from_raw_parts_mut(table, length);

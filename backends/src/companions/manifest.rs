@@ -103,7 +103,8 @@ pub struct LevelEntry {
     pub weight_bytes: u64,
     /// Cost model's estimate for one run on one thread.
     pub predicted_cycles: u64,
-    /// The same of every step.
+    /// The same of every step; earlier compilers did not say.
+    #[serde(default)]
     pub step_cycles: Vec<u64>,
 }
 

@@ -56,7 +56,7 @@ governor cannot read); each row holds until the next one, and the last row only 
 Frames in which not even L0 meets the deadline count in impossible_rate and nowhere else. max_over_min is the slowest
 over the fastest run of the other frames, but for those that something overtook (surprise_rate: the machine changed
 after the level was chosen); max_over_min_all has these, too. In `mixed` a run may begin one level above what it could afford
-and falls on its way, so that it uses all its time; its level is the mean over the work, and density is taken in proportion.")]
+and falls and rises on its way, so that it uses all its time; its level is the mean over the work, and density is taken in proportion.")]
 pub(super) struct Args {
     /// What `condensec profile` wrote.
     profile: PathBuf,

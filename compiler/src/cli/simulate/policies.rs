@@ -1,8 +1,8 @@
 //! Policies: who chooses the level of a frame, and what came of it.
 //!
-//! Three use the runtime crate as an application would: the governor with the clock's frequency, the same with runs that fall
-//! from level to level on their way (`mixed`), and the governor by run times alone. The others are what they are compared with: two fixed levels, and an oracle that knows what each frame
-//! is going to take, jitter included.
+//! Three use the runtime crate as an application would: the governor with the clock's frequency, the same with runs whose
+//! level changes on their way (`mixed`), and the governor by run times alone. The others are what they are compared with:
+//! two fixed levels, and an oracle that knows what each frame is going to take, jitter included, but runs whole levels.
 
 use condensec_runtime::deadline::{Deadline, Remaining};
 use condensec_runtime::governor::{self, Config, Governor};
