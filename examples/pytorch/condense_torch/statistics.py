@@ -44,8 +44,8 @@ def average_statistics(supernet: Supernet, processes: Processes) -> None:
 
 
 @torch.no_grad()
-def accuracies(supernet: Supernet, batches: Callable[[], Iterable[Batch]]) -> list[float]:
-    """The share of inputs that each level names correctly, L0 first."""
+def accuracies(supernet: Supernet, batches: Callable[[], Iterable[Batch]], *, bf16: bool = False) -> list[float]:
+    """The share of inputs that each level names correctly, L0 first; in autocast if `bf16`."""
     was_training = supernet.training
     supernet.eval()
     shares = []
@@ -53,7 +53,9 @@ def accuracies(supernet: Supernet, batches: Callable[[], Iterable[Batch]]) -> li
         supernet.set_level(level)
         n_correct = n_all = 0
         for x, y in batches():
-            n_correct += int((supernet(x).argmax(dim=1) == y).sum())
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                logits = supernet(x)
+            n_correct += int((logits.argmax(dim=1) == y).sum())
             n_all += len(y)
         shares.append(n_correct / n_all)
     supernet.train(was_training)

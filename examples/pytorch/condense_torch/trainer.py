@@ -104,7 +104,7 @@ class Trainer:
             self._epoch()
             if self.is_finished:
                 recalibrate(self.supernet, self.data.calibration, self.processes)
-                self._measure("recalibrated", {})
+                self._measure("recalibrated", {}, bf16=False)
             self.save()
         return self.log.last_accuracies() if self.processes.is_first else []
 
@@ -129,12 +129,13 @@ class Trainer:
             self.schedule.step()
         average_statistics(self.supernet, self.processes)
         self.n_epochs_done += 1
-        self._measure("trained", {k: total / n for k, (total, n) in enumerate(zip(sums, counts, strict=True)) if n})
+        losses = {k: total / n for k, (total, n) in enumerate(zip(sums, counts, strict=True)) if n}
+        self._measure("trained", losses, bf16=self.options.bf16)
 
-    def _measure(self, phase: str, losses: dict[int, float]) -> None:
+    def _measure(self, phase: str, losses: dict[int, float], *, bf16: bool) -> None:
         if not self.processes.is_first:
             return
-        self.log.add(phase, self.n_epochs_done, losses, accuracies(self.supernet, self.data.test))
+        self.log.add(phase, self.n_epochs_done, losses, accuracies(self.supernet, self.data.test, bf16=bf16))
         print(f"{time.strftime('%H:%M:%S')} {self.name} {self.log.last_line()}", file=sys.stderr, flush=True)
         self.log.write_csv(self.folder / f"{self.name}.csv")
         self.log.write_plot(self.folder / f"{self.name}.png", self.name)

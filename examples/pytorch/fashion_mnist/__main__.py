@@ -7,7 +7,8 @@
 
 Each goes on where it was stopped. `separate` starts each network from the weights of `dense`,
 prunes it by the ranking that the supernet has, and trains it on the labels with the supernet's
-epochs, rate and batches: a level and its rival differ in sharing, and in what they learn from.
+rate and batches. All of them together cost the multiply-adds of the supernet: its steps train four
+levels, so it gets one and a half times their epochs where there are six.
 Under `torchrun --nproc-per-node N -m fashion_mnist ..` the batch is divided over N processes.
 """
 
@@ -50,7 +51,7 @@ class Experiment:
 
     def supernet(self) -> None:
         """Trains all densities over one set of weights."""
-        self.trainer("supernet", self.dense_network(), self.arguments.densities, PRUNED_RATE).run()
+        self.supernet_trainer(self.dense_network()).run()
 
     def separate(self) -> None:
         """Trains a network per density, the densest first."""
@@ -59,7 +60,7 @@ class Experiment:
 
     def report(self) -> None:
         """Prints the table; writes `results.json`, `supernet.onnx` and `test.npz` for `condensec eval`."""
-        trainer = self.trainer("supernet", FashionNet(), self.arguments.densities, PRUNED_RATE)
+        trainer = self.supernet_trainer(FashionNet())
         load_finished(trainer)
         supernet = trainer.supernet
         rivals = []
@@ -81,19 +82,26 @@ class Experiment:
         for k, density in enumerate(supernet.densities):
             print(f"| L{k} | {density:g} | {top1[k]:.4f} | {rivals[k]:.4f} | {top1[k] - rivals[k]:+.4f} |")
 
-    def trainer(self, name: str, network: nn.Module, densities: list[float], rate: float) -> Trainer:
+    def trainer(self, name: str, network: nn.Module, densities: list[float], rate: float, epochs: int) -> Trainer:
         """A run of `network` with these levels."""
         supernet = Supernet(network, densities).to(memory_format=torch.channels_last)
-        options = Options(self.arguments.epochs, rate, seed=self.arguments.seed, bf16=self.arguments.bf16)
+        options = Options(epochs, rate, seed=self.arguments.seed, bf16=self.arguments.bf16)
         return Trainer(supernet, self.data, options, self.folder, name, self.processes)
 
     def dense_trainer(self) -> Trainer:
         """The run of the dense network: a supernet of one level."""
-        return self.trainer("dense", FashionNet(), [1.0], DENSE_RATE)
+        return self.trainer("dense", FashionNet(), [1.0], DENSE_RATE, self.arguments.epochs)
+
+    def supernet_trainer(self, network: nn.Module) -> Trainer:
+        """The run of all levels, as long as those of its rivals together."""
+        densities = self.arguments.densities
+        levels_per_step = min(len(densities), Options.n_middle + 2)
+        epochs = round(self.arguments.epochs * len(densities) / levels_per_step)
+        return self.trainer("supernet", network, densities, PRUNED_RATE, epochs)
 
     def separate_trainer(self, density: float, network: nn.Module) -> Trainer:
         """The run of the rival of one level."""
-        return self.trainer(f"separate-{density:g}", network, [density], PRUNED_RATE)
+        return self.trainer(f"separate-{density:g}", network, [density], PRUNED_RATE, self.arguments.epochs)
 
     def dense_network(self) -> nn.Module:
         """What `dense` has trained."""
@@ -122,7 +130,7 @@ def main() -> None:
     parser.add_argument("command", choices=list(commands))
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the four files of Fashion-MNIST")
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="for checkpoints, logs and results")
-    parser.add_argument("--epochs", type=int, default=12, help="of each network (default 12)")
+    parser.add_argument("--epochs", type=int, default=12, help="of a network of one level (default 12)")
     parser.add_argument("--densities", type=float, nargs="+", default=DENSITIES, metavar="D", help="of the levels")
     parser.add_argument("--seed", type=int, default=1, help="of weights, batches and levels (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="of each process (default 1)")

@@ -1,11 +1,12 @@
-"""A residual network for Fashion-MNIST: 21.9 M multiply-adds, 0.68 M weights."""
+"""A residual network for Fashion-MNIST: 20.3 M multiply-adds, 0.68 M weights."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STEM_CHANNELS = 32
+# Few: at 28x28 they cost training more time than their multiply-adds say.
+STEM_CHANNELS = 16
 # Of the three stages; each halves the image. Multiples of 16 fill vector registers.
 CHANNELS = (48, 96, 192)
 
