@@ -32,7 +32,7 @@ need c++ g++
 if [ ! -e /usr/lib/llvm-22/lib/libMLIRIR.a ]; then
 	packages="$packages llvm-22-dev libmlir-22-dev mlir-22-tools libclang-22-dev libpolly-22-dev libzstd-dev zlib1g-dev"
 fi
-install "without LLVM the build has the Cranelift back end: three targets, 128-bit vectors"
+install "without LLVM the build has the Cranelift back end: 64-bit targets, 128-bit vectors"
 [ "${1:-all}" = build ] && exit 0
 
 packages=""

@@ -2,7 +2,8 @@
  * of it would take too long. A run may begin one level above what it could afford as a whole, so that its time is not
  * bound to the times that levels have. Needs no operating system, only a clock:
  *
- *     cargo rustc --release -p condensec-runtime --crate-type staticlib [--target thumbv7em-none-eabihf]
+ *     cargo rustc --release -p condensec-runtime --features panic-handler --crate-type staticlib --target thumbv7em-none-eabihf
+ *     cargo rustc --release -p condensec-runtime --features std --crate-type staticlib
  *
  *     cnd_deadline deadline = {.model = net_model(), .ns_per_unit = 0.4f, .deadline_ns = 8e6f, .reserve = 0.02f,
  *                              .clock = now_ns};

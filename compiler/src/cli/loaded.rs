@@ -14,7 +14,7 @@ use crate::driver::{self, Source};
 use crate::engine::Engine;
 use crate::report::{self, Failure};
 
-/// The model of `run`, `bench` and `eval`.
+/// The model of `run`, `bench`, `eval` and `profile`.
 #[derive(Debug, clap::Args)]
 pub(super) struct LoadArgs {
     /// ONNX file, graph in text form (.cir), or folder that condensec wrote.

@@ -41,7 +41,7 @@ Examples:
   condensec profile out --frequencies 600MHz                 where the frequency is set by hand: one run of
   condensec profile out --frequencies 2.4GHz --add           condensec for each, into one file
   condensec profile net.onnx --predict --target aarch64      without the machine, by the cost model
-  condensec profile out --emit json,header,rust              also out_profile.h and out_profile.rs, for programs
+  condensec profile out --emit json,header,rust              also <name>_profile.h and .rs, for programs
   condensec profile out --json
   {condensec_profile, model, target, cpu, backend, source, clock, threads, reference_khz, levels: [{level, name, density,
   macs, cycles, memory_us, step_shares, jitter, quality, measured: [{khz, runs, min_us, median_us, p95_us}]}]}
@@ -67,11 +67,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "JSON")]
     quality: Option<PathBuf>,
 
-    /// File to write; <model>.profile.json if not given. Tables for programs go beside it.
+    /// File to write; <name>.profile.json in the current folder if not given, <name> being the model's. Tables for programs go beside it.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// What to write: json, header (<model>_profile.h), rust (<model>_profile.rs).
+    /// What to write: json, header (<name>_profile.h), rust (<name>_profile.rs).
     #[arg(
         long,
         value_name = "KINDS",

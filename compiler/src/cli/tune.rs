@@ -52,7 +52,7 @@ pub(super) struct Args {
     /// ONNX file, or graph in text form (.cir).
     model: PathBuf,
 
-    /// File to write; <model>.tuning.json if not given.
+    /// File to write; <name>.tuning.json in the current folder if not given, <name> being the model's.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
