@@ -213,7 +213,10 @@ fn planned_levels_stand_beside_uniform_ones() {
         .enumerate()
         .map(level)
         .collect();
-    let plan = json!({"cost": "cycles", "levels": levels, "uniform": levels[1..]});
+    let plan = json!({
+        "output": "planned.onnx", "bytes": 9, "samples": 9, "seconds": 0.5, "cost": "cycles", "levels": levels,
+        "uniform": levels[1..], "layers": [{"name": "w", "levels": [0, 1, 2]}],
+    });
     folder.write("plan.json", plan.to_string());
     folder
         .condensec("report net.onnx --plan plan.json -o page.html")

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::arguments::FormatArgs;
 use super::loaded::{LoadArgs, find_level};
@@ -61,27 +61,29 @@ pub(super) struct Args {
     pub format: FormatArgs,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Benchmark {
-    threads: usize,
+/// What `--json` prints, and `report` reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Benchmark {
+    /// Threads of a run.
+    pub threads: usize,
     /// One `set_level` call.
-    switch_ns: f64,
-    levels: Vec<LevelTime>,
+    pub switch_ns: f64,
+    /// Those that were measured.
+    pub levels: Vec<LevelTime>,
 }
 
-#[derive(Debug, Serialize)]
-struct LevelTime {
-    level: usize,
-    name: String,
-    density: f64,
-    macs: u64,
-    min_ms: f64,
-    median_ms: f64,
-    p95_ms: f64,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct LevelTime {
+    pub level: usize,
+    pub name: String,
+    pub density: f64,
+    pub macs: u64,
+    pub min_ms: f64,
+    pub median_ms: f64,
+    pub p95_ms: f64,
     /// Median of the runs that came right after a switch to this level.
-    first_after_switch_ms: f64,
-    runs: usize,
+    pub first_after_switch_ms: f64,
+    pub runs: usize,
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {

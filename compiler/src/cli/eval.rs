@@ -6,7 +6,7 @@ pub(super) mod test_set;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::test_set::{Goal, TestSet};
 use super::arguments::FormatArgs;
@@ -53,29 +53,31 @@ pub(super) struct Args {
     pub format: FormatArgs,
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Evaluation {
-    samples: usize,
-    levels: Vec<LevelScore>,
+/// What `--json` prints, and `report` reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Evaluation {
+    pub samples: usize,
+    /// All levels, L0 first.
+    pub levels: Vec<LevelScore>,
 }
 
-#[derive(Debug, Serialize)]
-struct LevelScore {
-    level: usize,
-    name: String,
-    density: f64,
-    macs: u64,
-    weight_bytes: u64,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct LevelScore {
+    pub level: usize,
+    pub name: String,
+    pub density: f64,
+    pub macs: u64,
+    pub weight_bytes: u64,
     #[serde(flatten)]
-    score: Score,
-    min_ms: f64,
+    pub score: Score,
+    /// Fastest run.
+    pub min_ms: f64,
 }
 
 /// The keys that depend on the kind of test set.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Score {
+pub(super) enum Score {
     /// Shares of the samples, in [0, 1].
     Accuracy { top1: f64, top5: f64 },
     /// Over all samples and outputs.

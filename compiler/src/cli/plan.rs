@@ -15,7 +15,7 @@ use std::time::Instant;
 use condensec_backends::Texts;
 use condensec_ir::{Diagnostic, Graph};
 use condensec_nest::{Assignment, MaskedLayers, NestError, rematch, with_points};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::choice::{Choice, Wish};
 use self::layers::{Cost, Costs, Layers};
@@ -49,7 +49,10 @@ given one; `condensec` compiles them like any others. Give one kind of budget:
   --points 6            so many points, evenly spaced in predicted cycles
   --as-uniform          one point for every level between the lowest and the highest, no dearer than it
 
-Example:
+The loss is the squared error of the outputs against those of the highest level, over their variance; the cost is in ms,
+cycles or MACs, as the budget is.
+
+Examples:
   condensec plan supernet.onnx --data train.npz --latency 4ms,8ms -o planned.onnx
   condensec plan supernet.onnx --data train.npz --points 6 --json
   {output, bytes, samples, seconds, cost, levels: [{level, name, density, macs, cost, loss, top1}],
@@ -119,37 +122,43 @@ struct Budgets {
     as_uniform: bool,
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Report {
-    output: String,
-    bytes: usize,
-    samples: usize,
-    seconds: f64,
-    cost: &'static str,
-    levels: Vec<LevelReport>,
-    uniform: Vec<LevelReport>,
-    layers: Vec<LayerReport>,
+/// What `--json` prints, and `report` reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub output: String,
+    pub bytes: usize,
+    pub samples: usize,
+    pub seconds: f64,
+    /// What costs are: `ms`, `cycles` or `MACs`.
+    pub cost: String,
+    /// Levels of the new supernet, the operating points.
+    pub levels: Vec<PlannedLevel>,
+    /// Levels of the given supernet, one for all layers.
+    pub uniform: Vec<PlannedLevel>,
+    pub layers: Vec<PlannedLayer>,
 }
 
-#[derive(Serialize)]
-struct LevelReport {
-    level: usize,
-    name: String,
-    density: f64,
-    macs: u64,
-    cost: f64,
-    loss: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top1: Option<f64>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PlannedLevel {
+    pub level: usize,
+    pub name: String,
+    pub density: f64,
+    pub macs: u64,
+    /// In the plan's unit.
+    pub cost: f64,
+    /// How far outputs are from those of the highest level.
+    pub loss: f64,
+    /// Where there were labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top1: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct LayerReport {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PlannedLayer {
     /// Name of the weight.
-    name: String,
+    pub name: String,
     /// Its level in the given supernet, for every level of the new one.
-    levels: Vec<usize>,
+    pub levels: Vec<usize>,
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
@@ -240,21 +249,21 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 
     let new = driver::compile_graph(planned, &args.model, &host, &mut watch)?;
     let mut new = Engine::from_library(&new.library)?;
-    let report = Report {
+    let plan = Plan {
         output: path.display().to_string(),
         bytes,
         samples: n_samples,
         seconds: start.elapsed().as_secs_f64(),
-        cost: cost.heading(),
-        uniform: level_reports(&judge, &mut layers.engine, &|level| {
+        cost: cost.heading().to_string(),
+        uniform: planned_levels(&judge, &mut layers.engine, &|level| {
             costs.of(&vec![level; masked.len()])
         })?,
-        levels: level_reports(&judge, &mut new, &|level| costs.of(&choice.points[level]))?,
-        layers: layer_reports(&masked, &choice.points),
+        levels: planned_levels(&judge, &mut new, &|level| costs.of(&choice.points[level]))?,
+        layers: planned_layers(&masked, &choice.points),
     };
     Ok(match args.format.json {
-        true => super::to_json(&report),
-        false => describe(&report, cost),
+        true => super::to_json(&plan),
+        false => describe(&plan, cost),
     })
 }
 
@@ -381,20 +390,20 @@ fn names(args: &Args, supernet: &Graph, choice: &Choice) -> Result<Vec<String>, 
     Ok(names)
 }
 
-fn level_reports(
+fn planned_levels(
     judge: &Judge<'_>,
     engine: &mut Engine,
     cost: &dyn Fn(usize) -> f64,
-) -> Result<Vec<LevelReport>, Failure> {
+) -> Result<Vec<PlannedLevel>, Failure> {
     let mut outputs = empty_outputs(engine);
-    let mut reports = Vec::new();
+    let mut levels = Vec::new();
     for level in 0..engine.levels().len() {
         engine.set_level(level)?;
         let Score { loss, top1 } = judge.score(&mut outputs, |inputs, outputs| {
             engine.run_into(inputs, outputs)
         })?;
         let info = &engine.levels()[level];
-        reports.push(LevelReport {
+        levels.push(PlannedLevel {
             level,
             name: info.name.clone(),
             density: info.density,
@@ -404,12 +413,12 @@ fn level_reports(
             top1,
         });
     }
-    Ok(reports)
+    Ok(levels)
 }
 
-fn layer_reports(masked: &MaskedLayers, points: &[Assignment]) -> Vec<LayerReport> {
+fn planned_layers(masked: &MaskedLayers, points: &[Assignment]) -> Vec<PlannedLayer> {
     let names = masked.names().iter().enumerate();
-    let one = |(layer, name): (usize, &String)| LayerReport {
+    let one = |(layer, name): (usize, &String)| PlannedLayer {
         name: name.clone(),
         levels: points.iter().map(|point| point[layer]).collect(),
     };
@@ -423,8 +432,8 @@ fn refused(error: &NestError, args: &Args) -> Failure {
         .into()
 }
 
-fn describe(report: &Report, cost: Cost) -> String {
-    let has_labels = report.levels.iter().any(|level| level.top1.is_some());
+fn describe(plan: &Plan, cost: Cost) -> String {
+    let has_labels = plan.levels.iter().any(|level| level.top1.is_some());
     let columns = [
         Column::Text("level"),
         Column::Text("name"),
@@ -434,7 +443,7 @@ fn describe(report: &Report, cost: Cost) -> String {
         Column::Number("loss"),
         Column::Number(if has_labels { "top-1" } else { "" }),
     ];
-    let row = |level: &LevelReport| {
+    let row = |level: &PlannedLevel| {
         vec![
             format!("L{}", level.level),
             level.name.clone(),
@@ -450,11 +459,11 @@ fn describe(report: &Report, cost: Cost) -> String {
     };
     format!(
         "{} samples, uniform levels\n\n{}\nplanned levels\n\n{}\n{} ({}) in {:.1} s\n",
-        report.samples,
-        table::render(&columns, report.uniform.iter().map(row)),
-        table::render(&columns, report.levels.iter().map(row)),
-        report.output,
-        table::bytes(report.bytes as u64),
-        report.seconds
+        plan.samples,
+        table::render(&columns, plan.uniform.iter().map(row)),
+        table::render(&columns, plan.levels.iter().map(row)),
+        plan.output,
+        table::bytes(plan.bytes as u64),
+        plan.seconds
     )
 }

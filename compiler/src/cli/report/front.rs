@@ -5,8 +5,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::plot::{self, ACCENT, Area, Drawn, GRID, INK, MUTED, Width};
-use super::results::{Plan, Score};
 use super::{Subject, table};
+use crate::cli::eval::{LevelScore, Score};
+use crate::cli::plan::{Plan, PlannedLevel};
 
 /// Radius of a point.
 const POINT_PX: i32 = 5;
@@ -48,7 +49,7 @@ fn measured(subject: &Subject) -> Option<(Front, Markup)> {
         Score::Error { .. } => "mean absolute error",
     };
     let is_bench = results.benchmark.is_some();
-    let point = |(number, level): (usize, &super::results::LevelScore)| {
+    let point = |(number, level): (usize, &LevelScore)| {
         let ms = match is_bench {
             true => results.median_ms(number)?,
             false => level.min_ms,
@@ -100,21 +101,20 @@ fn planned(plan: &Plan) -> (Front, Markup) {
         true => "top-1 accuracy, %",
         false => "loss against the highest level",
     };
-    let series =
-        |name: &'static str, colour: RGBColor, levels: &[super::results::PlannedLevel]| Series {
-            name,
-            colour,
-            points: levels
-                .iter()
-                .map(|level| {
-                    let quality = match level.top1.filter(|_| has_labels) {
-                        Some(top1) => 100.0 * top1,
-                        None => level.loss,
-                    };
-                    (level.name.clone(), (level.cost, quality))
-                })
-                .collect(),
-        };
+    let series = |name: &'static str, colour: RGBColor, levels: &[PlannedLevel]| Series {
+        name,
+        colour,
+        points: levels
+            .iter()
+            .map(|level| {
+                let quality = match level.top1.filter(|_| has_labels) {
+                    Some(top1) => 100.0 * top1,
+                    None => level.loss,
+                };
+                (level.name.clone(), (level.cost, quality))
+            })
+            .collect(),
+    };
     let x = format!("{} of a run", plan.cost);
     let front = Front {
         label: format!("{y} against {x}, for planned and for uniform levels"),

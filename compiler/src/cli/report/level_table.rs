@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::results::Score;
 use super::{Subject, table};
+use crate::cli::eval::Score;
 
 /// The section.
 pub fn section(subject: &Subject) -> Markup {

@@ -4,109 +4,17 @@ use std::path::{Path, PathBuf};
 
 use condensec_backends::companions::Manifest;
 use condensec_ir::Diagnostic;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::cli::bench::{Benchmark, LevelTime};
+use crate::cli::eval::{Evaluation, LevelScore, Score};
+use crate::cli::plan::Plan;
 use crate::driver::read_bytes;
 use crate::report::Failure;
 
 /// Densities further apart are those of different levels. Printed numbers are exact, so this only allows for
 /// programs that rewrite them.
 const SAME_DENSITY: f64 = 1e-6;
-
-/// What `eval --json` prints.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Evaluation {
-    /// Size of the test set.
-    pub samples: u64,
-    /// All levels, L0 first.
-    pub levels: Vec<LevelScore>,
-}
-
-/// A level in [`Evaluation`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct LevelScore {
-    level: usize,
-    name: String,
-    density: f64,
-    /// Shares of the samples, in [0, 1], or errors against reference outputs.
-    #[serde(flatten)]
-    pub score: Score,
-    /// Fastest run, in milliseconds.
-    pub min_ms: f64,
-}
-
-/// The keys that depend on the kind of test set.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Score {
-    /// Shares of the samples, in [0, 1].
-    Accuracy {
-        /// The best class is the right one.
-        top1: f64,
-        /// The right one is among the best five.
-        top5: f64,
-    },
-    /// Against reference outputs.
-    Error {
-        /// Largest.
-        max_abs_err: f64,
-        /// Mean over all samples and outputs.
-        mean_abs_err: f64,
-    },
-}
-
-/// What `bench --json` prints.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Benchmark {
-    /// Threads of a run.
-    pub threads: u64,
-    /// One `set_level` call.
-    pub switch_ns: f64,
-    /// Those that were measured.
-    pub levels: Vec<LevelTime>,
-}
-
-/// A level in [`Benchmark`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct LevelTime {
-    /// Number.
-    pub level: usize,
-    name: String,
-    density: f64,
-    /// Fastest run.
-    pub min_ms: f64,
-    /// Median.
-    pub median_ms: f64,
-    /// 95th percentile.
-    pub p95_ms: f64,
-}
-
-/// What `plan --json` prints.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Plan {
-    /// What costs are: `ms`, `cycles` or `MACs`.
-    pub cost: String,
-    /// Levels with one density per layer, those of the supernet.
-    pub levels: Vec<PlannedLevel>,
-    /// Levels of the supernet that was planned on.
-    pub uniform: Vec<PlannedLevel>,
-}
-
-/// A level in [`Plan`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct PlannedLevel {
-    level: usize,
-    /// Name.
-    pub name: String,
-    density: f64,
-    /// In the plan's unit.
-    pub cost: f64,
-    /// How far outputs are from those of the highest level.
-    pub loss: f64,
-    /// Where there were labels.
-    pub top1: Option<f64>,
-}
 
 /// What is known; each fits the model.
 #[derive(Debug, Clone, Default, PartialEq)]
