@@ -36,9 +36,12 @@ impl Settled {
     ) -> Self {
         let weight = graph.tensor(layer.weight);
         let is_regrouped = ranked.is_some_and(|ranked| ranked.is_regrouped);
+        // Blocks end with their channel group, those of a mask's grid would not.
+        let is_off_grid =
+            layer.channel_groups > 1 && !layer.rows_per_group().is_multiple_of(recipe.block.rows());
         let axes = weight.shape.iter().enumerate();
         let size = |(axis, size): (usize, &usize)| match axis {
-            0 if is_regrouped => 1,
+            0 if is_regrouped || is_off_grid => 1,
             _ => recipe.block.size(axis).min(*size),
         };
         Self {

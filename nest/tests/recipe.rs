@@ -211,6 +211,27 @@ fn rows_of_a_block_agree() {
     }
 }
 
+/// The groups of `grouped` have 12 rows, so their second blocks of 8 are cut short.
+#[test]
+fn masks_are_constant_on_the_blocks_that_they_name() {
+    for groups_rows in [false, true] {
+        let nested = run(&Recipe {
+            groups_rows,
+            ..Recipe::new(vec![0.25, 0.5, 1.0], BlockShape(vec![8]))
+        });
+        for weight in nested.graph.tensors() {
+            let LevelRule::Masked(mask) = &weight.rule else {
+                continue;
+            };
+            let (rows, n) = (mask.block()[0], weight.n_elems() / weight.shape[0]);
+            for (at, value) in mask.values().iter().enumerate() {
+                let first = at / n / rows * rows;
+                assert_eq!(*value, mask.values()[first * n + at % n], "{}", weight.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn only_channels_of_convolutions_change_places() {
     let nested = run(&recipe());
