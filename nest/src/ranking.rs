@@ -86,7 +86,8 @@ pub(crate) fn rank(
         let per = layer.rows_per_group();
         let first = channel_group * per;
         let parts_of = |max: usize| {
-            let unit = recipe.block.size(1) * weight.shape[2..].iter().product::<usize>();
+            let channels = recipe.block.size(1).min(weight.shape[1]);
+            let unit = channels * weight.shape[2..].iter().product::<usize>();
             moments.map(|moments| parts(&moments[channel_group], unit, max, recipe.damping))
         };
         let rows = &rows[first..first + per];
