@@ -1,7 +1,7 @@
 //! The layers of a graph: nodes with a constant weight, and what stands behind them.
 
 use crate::recipe::Recipe;
-use condensec_ir::ops::{BinaryKind, Conv2d};
+use condensec_ir::ops::{BinaryKind, Conv2d, LayerParameters};
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{Graph, NodeId, Op, TensorId};
 use std::collections::HashSet;
@@ -32,60 +32,39 @@ pub(crate) struct Layer {
 impl Layer {
     /// The layer at `node`, if its weight and bias are shared by all levels, and its own.
     fn at(graph: &Graph, node: NodeId, uses: &dyn Fn(TensorId) -> usize) -> Option<Self> {
-        let (weight, bias, channel_groups, is_plain) = match &graph.node(node).op {
-            Op::Conv2d(conv) => (
-                conv.weight,
-                conv.bias,
-                conv.groups,
-                conv.scale.is_none() && !conv.residual && conv.activation.is_none(),
-            ),
-            Op::FullyConnected(fc) => (
-                fc.weight,
-                fc.bias,
-                1,
-                fc.scale.is_none() && !fc.residual && fc.activation.is_none(),
-            ),
-            _ => return None,
-        };
-        let tensor = graph.tensor(weight);
+        let LayerParameters {
+            weight,
+            scale,
+            bias,
+            residual,
+            activation,
+        } = LayerParameters::of(&graph.node(node).op)?;
+        let is_plain = scale.is_none() && !residual && activation.is_none();
         // What other nodes read, too, cannot be changed for one of them.
         let is_own = uses(weight) == 1 && bias.is_none_or(|bias| uses(bias) == 1);
-        if !is_plain || !is_own || !matches!(tensor.rule, LevelRule::Shared) {
+        if !is_plain || !is_own || !matches!(graph.tensor(weight).rule, LevelRule::Shared) {
             return None;
         }
-        let end = match graph.sole_user(node) {
-            Some(user) => match &graph.node(user).op {
-                Op::BatchNorm(norm)
-                    if uses(norm.scale) == 1
-                        && uses(norm.bias) == 1
-                        && channel_axis(graph, node) == 1 =>
-                {
-                    user
-                }
-                _ => node,
-            },
-            None => node,
+        let layer = Self::plain(graph, node)?;
+        let end = match &graph.node(layer.end).op {
+            Op::BatchNorm(norm) if uses(norm.scale) == 1 && uses(norm.bias) == 1 => layer.end,
+            _ => node,
         };
         Some(Self {
-            node,
             end,
-            weight,
-            rows: tensor.shape[0],
-            columns: tensor.shape[1..].iter().product(),
-            channel_groups,
-            is_depthwise: channel_groups > 1 && tensor.shape[1] == 1,
             shortcut: shortcut(graph, end),
-            is_pruned: false,
+            ..layer
         })
     }
 
     /// The layer at `node` as it computes, with the batch norm that is all that reads it. Unlike those that
     /// [`find`] finds it may have parameters per level and share them with others.
     pub fn plain(graph: &Graph, node: NodeId) -> Option<Self> {
-        let (weight, channel_groups) = match &graph.node(node).op {
-            Op::Conv2d(conv) => (conv.weight, conv.groups),
-            Op::FullyConnected(fc) => (fc.weight, 1),
-            _ => return None,
+        let op = &graph.node(node).op;
+        let weight = LayerParameters::of(op)?.weight;
+        let channel_groups = match op {
+            Op::Conv2d(conv) => conv.groups,
+            _ => 1,
         };
         let is_norm = |user: &NodeId| {
             matches!(graph.node(*user).op, Op::BatchNorm(_)) && channel_axis(graph, node) == 1
@@ -107,6 +86,23 @@ impl Layer {
     /// Rows of one channel group.
     pub fn rows_per_group(&self) -> usize {
         self.rows / self.channel_groups
+    }
+
+    /// What is added to every row.
+    pub fn bias(&self, graph: &Graph) -> Option<TensorId> {
+        LayerParameters::of(&graph.node(self.node).op)?.bias
+    }
+
+    /// Gives the layer another scale and bias.
+    pub fn set_epilogue(&self, graph: &mut Graph, scale: TensorId, bias: TensorId) {
+        let op = &mut graph.node_mut(self.node).op;
+        let parameters = LayerParameters::of(op).expect("a layer has parameters");
+        let parameters = LayerParameters {
+            scale: Some(scale),
+            bias: Some(bias),
+            ..parameters
+        };
+        parameters.write_to(op);
     }
 
     /// The convolution, unless it is a fully connected layer.

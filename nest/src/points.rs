@@ -8,9 +8,10 @@
 //! row of parameter P at point p ->  row p[i] of P, where i is the layer that P belongs to
 //! ```
 
+use condensec_ir::ops::LayerParameters;
 use condensec_ir::sparsity::LevelMask;
 use condensec_ir::tensor::{LevelRule, Tensor};
-use condensec_ir::{Graph, NodeId, Op, TensorId};
+use condensec_ir::{Graph, NodeId, TensorId};
 use std::collections::HashMap;
 
 /// The level of every masked layer, in their order.
@@ -132,29 +133,19 @@ pub fn with_points(
         .order()
         .into_iter()
         .filter_map(|node| {
-            let (weight, scale) = match &supernet.node(node).op {
-                Op::Conv2d(conv) => (conv.weight, conv.scale?),
-                Op::FullyConnected(fc) => (fc.weight, fc.scale?),
-                _ => return None,
-            };
-            Some((supernet.tensor(weight).name.as_str(), scale))
+            let layer = LayerParameters::of(&supernet.node(node).op)?;
+            Some((supernet.tensor(layer.weight).name.as_str(), layer.scale?))
         })
         .collect();
     for node in plain.order() {
-        let weight = match &plain.node(node).op {
-            Op::Conv2d(conv) => conv.weight,
-            Op::FullyConnected(fc) => fc.weight,
-            _ => continue,
-        };
-        let Some(&scale) = scales.get(plain.tensor(weight).name.as_str()) else {
+        let Some(mut layer) = LayerParameters::of(&plain.node(node).op) else {
             continue;
         };
-        let scale = Some(graph.add_tensor(at_points(scale)));
-        match &mut graph.node_mut(node).op {
-            Op::Conv2d(conv) => conv.scale = scale,
-            Op::FullyConnected(fc) => fc.scale = scale,
-            _ => {}
-        }
+        let Some(&scale) = scales.get(plain.tensor(layer.weight).name.as_str()) else {
+            continue;
+        };
+        layer.scale = Some(graph.add_tensor(at_points(scale)));
+        layer.write_to(&mut graph.node_mut(node).op);
     }
     graph
 }

@@ -13,6 +13,7 @@ use crate::states;
 use crate::statistics::{ChannelMap, ChannelStatistics};
 use crate::walk::Progress;
 use condensec_ir::eval::{Array, EvalContext};
+use condensec_ir::ops::LayerParameters;
 use condensec_ir::tensor::Tensor;
 use condensec_ir::{Graph, LevelId, NodeId, Op, TensorId};
 use rayon::prelude::*;
@@ -205,11 +206,8 @@ fn parameters(graph: &Graph, layer: &Layer) -> Vec<TensorId> {
 
 /// Scale and bias of a layer.
 fn epilogue(graph: &Graph, node: NodeId) -> (Option<TensorId>, Option<TensorId>) {
-    match &graph.node(node).op {
-        Op::Conv2d(conv) => (conv.scale, conv.bias),
-        Op::FullyConnected(fc) => (fc.scale, fc.bias),
-        _ => (None, None),
-    }
+    let parameters = LayerParameters::of(&graph.node(node).op);
+    parameters.map_or((None, None), |p| (p.scale, p.bias))
 }
 
 /// Puts one map per level behind what the graph has there already, into the batch norm or the layer itself.
@@ -249,10 +247,7 @@ fn add_maps(graph: &mut Graph, layer: &Layer, end: NodeId, maps: &[ChannelMap]) 
     };
     let scale = set(scale, format!("{name}__scale"), scales);
     let bias = set(bias, format!("{name}__bias"), biases);
-    match &mut graph.node_mut(layer.node).op {
-        _ if layer.end != layer.node => {}
-        Op::Conv2d(conv) => (conv.scale, conv.bias) = (Some(scale), Some(bias)),
-        Op::FullyConnected(fc) => (fc.scale, fc.bias) = (Some(scale), Some(bias)),
-        _ => unreachable!("layers are convolutions and fully connected"),
+    if layer.end == layer.node {
+        layer.set_epilogue(graph, scale, bias);
     }
 }

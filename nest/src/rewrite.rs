@@ -79,12 +79,7 @@ impl Settled {
 
 /// The layer's own bias, zeros if it has none.
 pub(crate) fn bias(graph: &Graph, layer: &Layer) -> Vec<f32> {
-    let bias = match &graph.node(layer.node).op {
-        Op::Conv2d(conv) => conv.bias,
-        Op::FullyConnected(fc) => fc.bias,
-        _ => None,
-    };
-    bias.map_or_else(
+    layer.bias(graph).map_or_else(
         || vec![0.0; layer.rows],
         |bias| graph.tensor(bias).data.to_vec(),
     )
@@ -188,12 +183,7 @@ fn set_epilogue(graph: &mut Graph, layer: &Layer, maps: &[ChannelMap], weights: 
     let rows = [layer.rows];
     let scale = Tensor::per_level(format!("{name}__scale"), &rows, scales);
     let scale = graph.add_tensor(scale);
-    let own = match &graph.node(layer.node).op {
-        Op::Conv2d(conv) => conv.bias,
-        Op::FullyConnected(fc) => fc.bias,
-        _ => None,
-    };
-    let bias = match own {
+    let bias = match layer.bias(graph) {
         Some(bias) => {
             set_rows(graph, bias, biases);
             bias
@@ -203,11 +193,7 @@ fn set_epilogue(graph: &mut Graph, layer: &Layer, maps: &[ChannelMap], weights: 
             graph.add_tensor(bias)
         }
     };
-    match &mut graph.node_mut(layer.node).op {
-        Op::Conv2d(conv) => (conv.scale, conv.bias) = (Some(scale), Some(bias)),
-        Op::FullyConnected(fc) => (fc.scale, fc.bias) = (Some(scale), Some(bias)),
-        _ => unreachable!("layers are convolutions and fully connected"),
-    }
+    layer.set_epilogue(graph, scale, bias);
 }
 
 fn set_rows(graph: &mut Graph, id: TensorId, rows: Vec<f32>) {

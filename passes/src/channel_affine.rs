@@ -5,7 +5,7 @@
 //! new copy of the weights; where they differ it becomes the epilogue's per-level `scale`, since
 //! the levels share one weight buffer.
 
-use crate::fuse_epilogue::Epilogue;
+use condensec_ir::ops::LayerParameters;
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{Graph, LevelId, NodeId, Tensor, TensorId};
 
@@ -97,7 +97,7 @@ impl ChannelAffine {
     /// Whether the result of `node` can take part of its user's work: it is a convolution or fully
     /// connected layer that nobody else reads and whose epilogue ends with the bias.
     pub fn accepts(graph: &Graph, node: NodeId, user: NodeId) -> bool {
-        let Some(epilogue) = Epilogue::of(&graph.node(node).op) else {
+        let Some(epilogue) = LayerParameters::of(&graph.node(node).op) else {
             return false;
         };
         let is_open = !epilogue.residual && epilogue.activation.is_none();
@@ -108,7 +108,7 @@ impl ChannelAffine {
     /// `weighted` that has the map in its parameters. [`Self::accepts`] holds for the two.
     pub fn fold_into(&self, graph: &mut Graph, weighted: NodeId, user: NodeId) {
         let mut op = graph.node(weighted).op.clone();
-        let mut epilogue = Epilogue::of(&op).expect("accepts() has found an epilogue");
+        let mut epilogue = LayerParameters::of(&op).expect("accepts() has found an epilogue");
         let name = graph.node(user).name.clone();
         let m = self.scale.rows[0].len();
         let old = |id: Option<TensorId>| id.map(|id| ChannelRows::of_tensor(graph, id, m));

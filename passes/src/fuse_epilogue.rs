@@ -15,9 +15,9 @@
 //! In a sum of two convolutions the later one takes the other as its residual. There is never a
 //! cycle: the fused node stands where the addition stood, which read both.
 
-use condensec_ir::ops::{Binary, BinaryKind, Unary, UnaryKind};
+use condensec_ir::ops::{Binary, BinaryKind, LayerParameters, Unary, UnaryKind};
 use condensec_ir::target_info::TargetInfo;
-use condensec_ir::{Graph, NodeId, Op, TensorId};
+use condensec_ir::{Graph, NodeId, Op};
 use indexmap::IndexSet;
 
 /// Name of the pass.
@@ -61,7 +61,7 @@ fn fuse_residual(graph: &mut Graph, order: &IndexSet<NodeId>, id: NodeId) -> boo
 
 /// The addition that reads the result of `id`, if `id` could do it.
 fn residual_sum(graph: &Graph, id: NodeId) -> Option<NodeId> {
-    let epilogue = Epilogue::of(&graph.node(id).op)?;
+    let epilogue = LayerParameters::of(&graph.node(id).op)?;
     let user = graph.sole_user(id)?;
     let add = Op::from(Binary {
         kind: BinaryKind::Add,
@@ -72,7 +72,7 @@ fn residual_sum(graph: &Graph, id: NodeId) -> Option<NodeId> {
 
 /// `%y = unary %id` becomes a copy of `id` with the activation.
 fn fuse_activation(graph: &mut Graph, id: NodeId) -> bool {
-    let is_open = Epilogue::of(&graph.node(id).op).is_some_and(|e| e.activation.is_none());
+    let is_open = LayerParameters::of(&graph.node(id).op).is_some_and(|e| e.activation.is_none());
     let Some(user) = graph.sole_user(id).filter(|_| is_open) else {
         return false;
     };
@@ -101,74 +101,16 @@ fn fuse(
     id: NodeId,
     user: NodeId,
     operands: &[NodeId],
-    change: impl FnOnce(&mut Epilogue),
+    change: impl FnOnce(&mut LayerParameters),
 ) {
     let mut op = graph.node(id).op.clone();
-    let mut epilogue = Epilogue::of(&op).expect("the caller has seen an epilogue");
+    let mut epilogue = LayerParameters::of(&op).expect("the caller has seen an epilogue");
     change(&mut epilogue);
     epilogue.write_to(&mut op);
     graph
         .replace_node(user, op, operands)
         .expect("a residual has the shape of the result");
     graph.node_mut(user).origin = graph.node(id).origin.clone();
-}
-
-/// What convolutions and fully connected layers have in common:
-/// `activation(scale * (weight . x) + bias + residual)`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Epilogue {
-    /// `[M, ..]`
-    pub weight: TensorId,
-    /// `[M]`
-    pub scale: Option<TensorId>,
-    /// `[M]`
-    pub bias: Option<TensorId>,
-    /// Whether there is a second operand.
-    pub residual: bool,
-    /// Applied last.
-    pub activation: Option<UnaryKind>,
-}
-
-impl Epilogue {
-    /// The parameters of `op`, if it is one of the two.
-    pub fn of(op: &Op) -> Option<Self> {
-        if let Op::Conv2d(op) = op {
-            let (weight, scale, bias) = (op.weight, op.scale, op.bias);
-            let (residual, activation) = (op.residual, op.activation);
-            return Some(Self {
-                weight,
-                scale,
-                bias,
-                residual,
-                activation,
-            });
-        }
-        if let Op::FullyConnected(op) = op {
-            let (weight, scale, bias) = (op.weight, op.scale, op.bias);
-            let (residual, activation) = (op.residual, op.activation);
-            return Some(Self {
-                weight,
-                scale,
-                bias,
-                residual,
-                activation,
-            });
-        }
-        None
-    }
-
-    /// Makes these the parameters of `op`, which is one of the two.
-    pub fn write_to(self, op: &mut Op) {
-        if let Op::Conv2d(op) = op {
-            (op.weight, op.scale, op.bias) = (self.weight, self.scale, self.bias);
-            (op.residual, op.activation) = (self.residual, self.activation);
-        } else if let Op::FullyConnected(op) = op {
-            (op.weight, op.scale, op.bias) = (self.weight, self.scale, self.bias);
-            (op.residual, op.activation) = (self.residual, self.activation);
-        } else {
-            unreachable!("{op:?} has no epilogue");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -244,7 +186,10 @@ mod tests {
             let mut after = graph.clone();
             assert!(run(&mut after, &TARGET));
             let node = after.node(after.outputs()[0].node);
-            assert_eq!(Epilogue::of(&node.op).unwrap().activation, Some(kind));
+            assert_eq!(
+                LayerParameters::of(&node.op).unwrap().activation,
+                Some(kind)
+            );
             assert_eq!((node.name.as_str(), node.origin.name.as_str()), ("y", "c"));
         }
     }

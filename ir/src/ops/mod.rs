@@ -15,6 +15,7 @@ mod constant;
 mod conv2d;
 mod fully_connected;
 mod input;
+mod layer_parameters;
 mod matmul;
 mod max_pool;
 mod pad;
@@ -29,6 +30,7 @@ mod unary;
 mod window;
 
 pub use attribute::{Attribute, AttributeReader, Attributes};
+pub use layer_parameters::LayerParameters;
 
 use crate::eval::{Array, EvalContext};
 use crate::tensor::{Tensor, TensorId};
