@@ -12,12 +12,14 @@ use std::process::Command;
 
 /// `out = factor[level] * (a + b)` on vectors of 3, with names that are awkward in C and Rust.
 fn program(name: &str, factors: &[f32]) -> Program {
+    program_with_ports(name, factors, ["input.1", "type", "out/0*/"])
+}
+
+fn program_with_ports(name: &str, factors: &[f32], [a, b, out]: [&str; 3]) -> Program {
     let mut program = empty(name, factors.len());
     program.levels[0].name = "Very Sparse".into();
-    program
-        .inputs
-        .extend([port("input.1", &[1, 3]), port("type", &[3])]);
-    program.outputs.push(port("out/0*/", &[3, 1]));
+    program.inputs.extend([port(a, &[1, 3]), port(b, &[3])]);
+    program.outputs.push(port(out, &[3, 1]));
     program.arena_bytes = 10;
     let factors_id = program.add_data(floats("factors", Section::Weights, factors));
     let function = kernel("sum", |f, [bases, arguments, begin, end]| {
@@ -282,6 +284,42 @@ unsafe extern "C" fn one_by_one(
     let expected = "[150.0, 210.0, 270.0]\n[50.0, 70.0, 90.0] at 0\n[10.0, 0.0, 10.0] in 1\n\
                     [20.0, 0.0, 20.0] by [(0, 0)]\n";
     assert_eq!(printed, expected);
+}
+
+/// Names that the generated functions have for themselves.
+#[test]
+fn ports_may_be_called_anything() {
+    for ports in [
+        ["context", "choose", "call"],
+        ["net_run", "net_run_adaptive", "net_run_parallel"],
+        ["model_", "model", "net"],
+        ["pool", "parallel_for", "status"],
+        ["inputs", "outputs", "state"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let library = build(&program_with_ports("net", &[1.0, 2.0], ports));
+        write_files(&library, folder.path());
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "net.c",
+            "#include \"net.h\"\nint main(void) { return net_infer == 0; }\n",
+        );
+        let infer = "#include \"net.hpp\"\nint main() { condensec::net net; const float x[3] = {}; float y[3];\n\
+                     return !net.infer_adaptive([](std::size_t, std::uint32_t l) { return l; }, x, x, y); }\n";
+        write("net.cpp", infer);
+        write("main.rs", "#![allow(dead_code)]\nmod net;\nfn main() {}\n");
+        let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+        for (program, arguments) in [
+            ("cc".into(), &["-std=c11", "-fsyntax-only", "net.c"][..]),
+            ("c++".into(), &["-std=c++17", "-fsyntax-only", "net.cpp"]),
+            (rustc, &["--edition=2024", "--emit=metadata", "main.rs"]),
+        ] {
+            run(Command::new(program)
+                .args(arguments)
+                .current_dir(folder.path()));
+        }
+    }
 }
 
 #[test]

@@ -294,7 +294,7 @@ fn infer(manifest: &Manifest) -> String {
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
     let names = parameter_names(
         ports().map(|p| p.name.as_str()),
-        &["model", "inputs", "outputs", name],
+        &["model", "inputs", "outputs", name, &format!("{name}_run")],
     );
     let parameter = |(i, port): (usize, &PortEntry)| {
         let is_input = i < manifest.inputs.len();

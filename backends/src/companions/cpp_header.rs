@@ -9,7 +9,9 @@ pub(super) fn write(manifest: &Manifest) -> String {
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
     let names = parameter_names(
         ports().map(|port| port.name.as_str()),
-        &["state", "model", "inputs", "outputs", name],
+        &[
+            "model", "model_", "inputs", "outputs", "choose", "call", "context", name,
+        ],
     );
     let parameter = |(i, port): (usize, &PortEntry)| {
         let is_input = i < manifest.inputs.len();

@@ -119,7 +119,8 @@ pub(super) fn is_taken_in_header(name: &str) -> bool {
     ];
     let is_sized_integer =
         name.ends_with("_t") && (name.starts_with("int") || name.starts_with("uint"));
-    let is_ours = name.starts_with("cnd_") || name.starts_with("CND_");
+    // `cnd` would declare `cnd_model` and `cnd_level` once more.
+    let is_ours = name == "cnd" || name.starts_with("cnd_") || name.starts_with("CND_");
     is_ours || is_sized_integer || STANDARD.contains(&name)
 }
 
@@ -213,6 +214,7 @@ mod tests {
             "std",
             "uint32_t",
             "int8_t",
+            "cnd",
             "cnd_status",
             "CND_OK",
         ] {

@@ -25,7 +25,18 @@ pub(super) fn write(manifest: &Manifest, linking: Linking) -> String {
     let ports = || manifest.inputs.iter().chain(&manifest.outputs);
     let names = parameter_names(
         ports().map(|p| p.name.as_str()),
-        &["inputs", "outputs", "parallel_for", "pool", "status"],
+        &[
+            "inputs",
+            "outputs",
+            "parallel_for",
+            "pool",
+            "status",
+            "choose",
+            "call",
+            &format!("{name}_run"),
+            &format!("{name}_run_parallel"),
+            &format!("{name}_run_adaptive"),
+        ],
     );
     let n_inputs = manifest.inputs.len();
     let parameter = |(i, port): (usize, &PortEntry)| {
