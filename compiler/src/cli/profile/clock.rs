@@ -1,6 +1,10 @@
 //! The clock under a measurement: set, observed, or what somebody says it is.
 
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(target_os = "linux")]
 use condensec_runtime::cpufreq::{Cpufreq, Limits};
@@ -23,6 +27,25 @@ pub struct Clock {
 struct Held {
     cpufreq: Cpufreq,
     before: Option<Limits>,
+    /// Set by the signals that end a program, which would not drop this.
+    interrupted: Arc<AtomicBool>,
+}
+
+#[cfg(target_os = "linux")]
+impl Held {
+    fn hold(&mut self, khz: u32) -> std::io::Result<()> {
+        if self.before.is_none() {
+            for &signal in signal_hook::consts::TERM_SIGNALS {
+                // The second one ends the program at once.
+                let flag = || Arc::clone(&self.interrupted);
+                signal_hook::flag::register_conditional_shutdown(signal, 1, flag())?;
+                signal_hook::flag::register(signal, flag())?;
+            }
+            // Before the first is changed: what then fails may have set one of the two.
+            self.before = Some(self.cpufreq.policy_limits()?);
+        }
+        self.cpufreq.hold(khz)
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -40,11 +63,12 @@ impl Clock {
     pub fn of_core(sysfs: &Path, cpu: u32) -> Self {
         #[cfg(target_os = "linux")]
         if let Ok(cpufreq) = Cpufreq::open(sysfs, cpu)
-            && let Ok(khz) = cpufreq.khz()
+            && let Ok(khz @ 1..) = cpufreq.khz()
         {
             let cpufreq = Some(Held {
                 cpufreq,
                 before: None,
+                interrupted: Arc::default(),
             });
             return Self {
                 source: ClockSource::Observed,
@@ -85,9 +109,7 @@ impl Clock {
     pub fn hold(&mut self, khz: u32) -> Result<(), String> {
         #[cfg(target_os = "linux")]
         if let Some(held) = &mut self.cpufreq {
-            let before = held.cpufreq.policy_limits().map_err(|e| e.to_string())?;
-            held.cpufreq.hold(khz).map_err(|e| e.to_string())?;
-            held.before.get_or_insert(before);
+            held.hold(khz).map_err(|e| e.to_string())?;
             self.source = ClockSource::Held;
             return Ok(());
         }
@@ -95,11 +117,20 @@ impl Clock {
         Err("the system has no cpufreq for this core".into())
     }
 
+    /// Whether somebody wants the program to end while it holds the clock.
+    pub fn is_interrupted(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(held) = &self.cpufreq {
+            return held.interrupted.load(Ordering::Relaxed);
+        }
+        false
+    }
+
     /// The frequency now.
     pub fn khz(&self) -> u32 {
         #[cfg(target_os = "linux")]
         if let Some(held) = &self.cpufreq
-            && let Ok(khz) = held.cpufreq.khz()
+            && let Ok(khz @ 1..) = held.cpufreq.khz()
         {
             return khz;
         }

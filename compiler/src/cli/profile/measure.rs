@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use condensec_ir::Diagnostic;
+
 use super::super::measuring::{empty_outputs, pseudo_random_inputs};
 use super::super::progress::Progress;
 use super::super::statistics::{Summary, quantile, summarize};
@@ -61,6 +63,8 @@ impl LevelTimes {
 struct Sample {
     khz: f64,
     us: f64,
+    /// A run across a change of the clock is of neither frequency.
+    is_steady: bool,
 }
 
 /// Runs all levels in turns, so that whatever else the machine does meets all alike.
@@ -83,10 +87,11 @@ pub fn measure(
         engine.run_into(&inputs, &mut outputs)?;
         let us = start.elapsed().as_secs_f64() * 1e6;
         let after = f64::from(clock.khz());
-        // A run across a change of the clock is of neither frequency.
-        let is_steady = (after / before - 1.0).abs() <= SAME;
-        let khz = 0.5 * (before + after);
-        Ok::<_, Failure>(is_steady.then_some(Sample { khz, us }))
+        Ok::<_, Failure>(Sample {
+            khz: 0.5 * (before + after),
+            us,
+            is_steady: (after / before - 1.0).abs() <= SAME,
+        })
     };
 
     let mut warm_up_us = 0.0;
@@ -109,11 +114,17 @@ pub fn measure(
     let mut steps: Vec<Vec<Vec<f64>>> = vec![Vec::new(); n_levels];
     for turn in 0..n_turns {
         for (level, (samples, steps)) in samples.iter_mut().zip(&mut steps).enumerate() {
+            if clock.is_interrupted() {
+                let message = "the measurement was interrupted";
+                return Err(Diagnostic::error("interrupted", message)
+                    .with_note("the clock has its limits back; nothing was written")
+                    .into());
+            }
             engine.set_level(level)?;
             // The first run finds the caches as another level left them.
             run(engine)?;
             for _ in 0..RUNS_PER_TURN {
-                samples.extend(run(engine)?);
+                samples.push(run(engine)?);
             }
             let times = engine.run_steps(&inputs, &mut step_outputs)?;
             steps.push(times.iter().map(|step| step.seconds).collect());
@@ -129,7 +140,7 @@ pub fn measure(
 /// Summaries by frequency; where none was held for long enough, of all runs as one.
 fn of_level(samples: &[Sample], step_shares: Vec<f32>) -> LevelTimes {
     let mut by_frequency: BTreeMap<i64, Vec<Sample>> = BTreeMap::new();
-    for sample in samples {
+    for sample in samples.iter().filter(|sample| sample.is_steady) {
         let step = (sample.khz.ln() / (1.0 + SAME).ln()).round() as i64;
         by_frequency.entry(step).or_default().push(*sample);
     }
@@ -185,7 +196,11 @@ mod tests {
 
     #[test]
     fn runs_are_told_apart_by_frequency() {
-        let run = |khz: f64, us: f64| Sample { khz, us };
+        let run = |khz: f64, us: f64| Sample {
+            khz,
+            us,
+            is_steady: true,
+        };
         let mut samples: Vec<Sample> = (0..9)
             .map(|i| run(2e6 + 1e3 * f64::from(i), 100.0))
             .collect();
@@ -200,6 +215,19 @@ mod tests {
             .collect();
         assert_eq!(found, [(1_000_000, 7, 193.0), (2_004_000, 9, 100.0)]);
         assert_eq!(jitter, 0.0);
+    }
+
+    #[test]
+    fn a_clock_that_never_holds_still_has_a_mean() {
+        let run = |khz: f64, us: f64| Sample {
+            khz,
+            us,
+            is_steady: false,
+        };
+        let samples = [run(1e6, 100.0), run(3e6, 120.0), run(2e6, 110.0)];
+        let LevelTimes { measured, .. } = of_level(&samples, Vec::new());
+        assert_eq!((measured.len(), measured[0].khz), (1, 2_000_000));
+        assert_eq!((measured[0].runs, measured[0].median_us), (3, 110.0));
     }
 
     #[test]
@@ -221,7 +249,11 @@ mod tests {
     #[test]
     fn scatter_is_that_of_most_runs() {
         let times = [98.0, 99.0, 100.0, 101.0, 102.0, 5000.0, 97.0];
-        let samples = times.map(|us| Sample { khz: 1e6, us });
+        let samples = times.map(|us| Sample {
+            khz: 1e6,
+            us,
+            is_steady: true,
+        });
         assert!((jitter(&samples) - NORMAL * 0.02).abs() < 1e-12);
     }
 }
