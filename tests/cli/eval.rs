@@ -133,6 +133,56 @@ fn a_test_set_that_does_not_fit_is_refused() {
     }
 }
 
+#[test]
+fn ports_need_not_lead_with_the_batch() {
+    let folder = Folder::empty();
+    folder.write(
+        "boxes.cir",
+        "graph @boxes (%image: f32[1, 4], %priors: f32[3, 4]) -> (%y) {\n  \
+         %y = concat %image, %priors {axis=0} : f32[4, 4]\n}\n",
+    );
+    let image = NpzArray::f32("image", &[2, 4], models::numbers(8, 1));
+    let priors = NpzArray::f32("priors", &[2, 3, 4], models::numbers(24, 2));
+    let (of_image, of_priors) = (models::numbers(8, 1), models::numbers(24, 2));
+    let y = |run: usize| [&of_image[4 * run..][..4], &of_priors[12 * run..][..12]].concat();
+    let y = NpzArray::f32("y", &[2, 4, 4], [y(0), y(1)].concat());
+    folder.write_arrays("test.npz", &[image.clone(), priors, y]);
+    let evaluation = folder
+        .condensec("eval boxes.cir --data test.npz --json")
+        .json();
+    assert_eq!(evaluation["levels"][0]["max_abs_err"], 0.0);
+
+    let priors = NpzArray::f32("priors", &[2, 4], vec![0.0; 8]);
+    folder.write_arrays("test.npz", &[image, priors]);
+    let said = folder.condensec("eval boxes.cir --data test.npz").refused();
+    assert!(
+        said.contains("error[wrong-shape]: ") && said.contains("expected [2, 3, 4]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_batch_takes_several_samples_at_a_time() {
+    let folder = Folder::with_net();
+    let batch = "--input-shape image=4x2x6x6";
+    let reference = outputs(&folder, 2);
+    let y = |n: usize| NpzArray::f32("y", &[n, 3], reference[..3 * n].to_vec());
+    folder.write_arrays("test.npz", &[x("x"), y(N_SAMPLES)]);
+    let evaluation = folder
+        .condensec(&format!(
+            "eval net.onnx {batch} --data test.npz --samples 4 --json"
+        ))
+        .json();
+    assert!(evaluation["levels"][2]["max_abs_err"].as_f64().unwrap() < 1e-5);
+    folder.write_arrays("test.npz", &[x("x"), y(4)]);
+    let said = folder
+        .condensec(&format!(
+            "eval net.onnx {batch} --data test.npz --samples 4"
+        ))
+        .refused();
+    assert!(said.contains("expected [6, 3]"), "{said}");
+}
+
 /// An IDX file of bytes.
 fn idx(shape: &[u32], elems: &[u8]) -> Vec<u8> {
     let mut file = vec![0, 0, 8, shape.len() as u8];

@@ -317,7 +317,9 @@ fn results_of_something_else_are_refused() {
     let other_density = change(&|levels| levels[1]["density"] = json!(0.5));
     let fewer = change(&|levels| levels.truncate(2));
     let more = change(&|levels| {
-        levels.push(json!({"level": 3, "name": "x", "density": 1.0, "top1": 1.0, "top5": 1.0, "min_ms": 1.0}))
+        levels.push(json!({
+            "level": 3, "name": "x", "density": 1.0, "macs": 1, "weight_bytes": 1, "top1": 1.0, "top5": 1.0, "min_ms": 1.0,
+        }))
     });
     let twice = change(&|levels| levels[1] = levels[0].clone());
     let negative = change(&|levels| levels[1]["top1"] = json!(-1.0));

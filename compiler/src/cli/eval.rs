@@ -6,7 +6,7 @@ pub(super) mod test_set;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use self::test_set::{Goal, TestSet};
 use super::arguments::FormatArgs;
@@ -81,7 +81,17 @@ pub(super) enum Score {
     /// Shares of the samples, in [0, 1].
     Accuracy { top1: f64, top5: f64 },
     /// Over all samples and outputs.
-    Error { max_abs_err: f64, mean_abs_err: f64 },
+    Error {
+        #[serde(deserialize_with = "number_or_infinity")]
+        max_abs_err: f64,
+        #[serde(deserialize_with = "number_or_infinity")]
+        mean_abs_err: f64,
+    },
+}
+
+/// JSON has no infinity; where it stood is null.
+fn number_or_infinity<'de, D: Deserializer<'de>>(json: D) -> Result<f64, D::Error> {
+    Option::deserialize(json).map(|number| number.unwrap_or(f64::INFINITY))
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {

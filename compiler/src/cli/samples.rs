@@ -73,7 +73,7 @@ impl<'a> Samples<'a> {
         let batch = input.shape.first().copied().unwrap_or(1);
         let n_stored = first.shape.first().copied().unwrap_or(1);
         for (port, (array, _)) in inputs.iter().zip(&found) {
-            check_shape(array, port, n_stored, &file)?;
+            check_shape(array, port, (n_stored, batch), &file)?;
         }
         let n_samples = limit.map_or(n_stored, |limit| limit.min(n_stored));
         if n_samples == 0 || !n_samples.is_multiple_of(batch) {
@@ -123,22 +123,32 @@ impl Samples<'_> {
     }
 }
 
-/// All samples of `array` must have the shape of `port` without its batch.
+/// All samples of `array` must have the shape of `port` without its batch. Where the batch is 1, ports that do not
+/// lead with it belong to one sample as a whole.
 pub(super) fn check_shape(
     array: &NpzArray,
     port: &EnginePort,
-    n_samples: usize,
+    (n_samples, batch): (usize, usize),
     file: &str,
 ) -> Result<(), Failure> {
-    let sample = port.shape.get(1..).unwrap_or_default();
-    if array.shape.first() == Some(&n_samples) && array.shape[1..] == *sample {
-        return Ok(());
-    }
-    let expected: Vec<usize> = [n_samples].iter().chain(sample).copied().collect();
-    let message = format!(
-        "array {:?} has shape {:?}, expected {expected:?}",
-        array.name, array.shape
-    );
+    let sample = match port.shape.split_first() {
+        Some((first, rest)) if *first == batch => Some(rest),
+        _ if batch == 1 => Some(port.shape.as_slice()),
+        _ => None,
+    };
+    let message = match sample {
+        Some(sample) => {
+            let expected: Vec<usize> = [n_samples].iter().chain(sample).copied().collect();
+            if array.shape == expected {
+                return Ok(());
+            }
+            format!(
+                "array {:?} has shape {:?}, expected {expected:?}",
+                array.name, array.shape
+            )
+        }
+        None => format!("{:?} does not lead with the batch of {batch}", port.name),
+    };
     Err(Diagnostic::error("wrong-shape", message)
         .at_file(file)
         .at_tensor(&port.name)

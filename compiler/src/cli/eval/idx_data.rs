@@ -17,8 +17,15 @@ pub(super) struct Scaling {
     mean: f32,
 
     /// Their standard deviation (IDX images).
-    #[arg(long, value_name = "S", default_value_t = 1.0, requires = "labels")]
+    #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = parse_deviation, requires = "labels")]
     deviation: f32,
+}
+
+fn parse_deviation(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(deviation) if deviation > 0.0 && deviation.is_finite() => Ok(deviation),
+        _ => Err("expected a number above 0".into()),
+    }
 }
 
 /// Images and labels as the arrays `x [N, 1, H, W]` and `y [N]`; `None` if the first file is no IDX file.

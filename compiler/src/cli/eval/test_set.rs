@@ -91,7 +91,7 @@ fn find_goal<'a>(
     if let Some(y) = arrays.iter().find(|array| array.name == "y") {
         return match &y.elems {
             NpzElems::F32(elems) => {
-                check_shape(y, &outputs[0], n_samples / batch * batch, file)?;
+                check_shape(y, &outputs[0], (n_samples, batch), file)?;
                 Ok(Goal::Outputs(vec![elems]))
             }
             _ => Labels::new(y, &outputs[0], n_samples, batch, file).map(Goal::Labels),
@@ -109,7 +109,7 @@ fn find_goal<'a>(
                 .with_help("store integer labels as y, or reference outputs as floats")
                 .into());
         };
-        check_shape(array, output, n_samples, file)?;
+        check_shape(array, output, (n_samples, batch), file)?;
         references.push(arrays::f32_elems(array, file)?);
     }
     Ok(Goal::Outputs(references))
