@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use condensec_ir::ops::LayerParameters;
 use condensec_ir::tensor::{LevelRule, Tensor};
 use condensec_ir::{Diagnostic, Graph, NodeId, Op, TensorId};
 
@@ -24,18 +25,14 @@ enum Stored {
 
 /// Constants of a layer that its levels would change.
 fn constants(graph: &Graph, node: NodeId) -> Option<(TensorId, Vec<TensorId>)> {
-    let (weight, bias) = match &graph.node(node).op {
-        Op::Conv2d(conv) => (conv.weight, conv.bias),
-        Op::FullyConnected(fc) => (fc.weight, fc.bias),
-        _ => return None,
-    };
-    let mut parameters: Vec<TensorId> = bias.into_iter().collect();
+    let layer = LayerParameters::of(&graph.node(node).op)?;
+    let mut parameters: Vec<TensorId> = layer.bias.into_iter().collect();
     if let Some(user) = graph.sole_user(node)
         && let Op::BatchNorm(norm) = &graph.node(user).op
     {
         parameters.extend([norm.scale, norm.bias]);
     }
-    Some((weight, parameters))
+    Some((layer.weight, parameters))
 }
 
 /// Layers of `graph` whose constants the file has in another form, so that levels could not be
@@ -93,6 +90,11 @@ pub fn write_levels(
         model: model.clone(),
         n_levels: nested.n_levels,
     };
+    // Names that a single level may have had.
+    edits
+        .model
+        .metadata_props
+        .retain(|entry| entry.key() != "condense.level_names");
     edits.model.set_metadata("condense.version", "1");
     edits
         .model
@@ -155,7 +157,10 @@ impl<'m> File<'m> {
     fn stored(&self, tensor: &Tensor) -> Option<Stored> {
         let literal = self.literal(&tensor.name)?;
         let values = literal.as_f32()?;
-        if same_bits(values, &tensor.data) && literal.shape.first() == tensor.shape.first() {
+        // Axes that the file has more, as `[1, columns, 1]` for a matrix, a mask's blocks would lack.
+        let has_rows = literal.shape.first() == tensor.shape.first();
+        let has_axes = literal.shape.len() <= tensor.shape.len().max(2);
+        if same_bits(values, &tensor.data) && has_rows && has_axes {
             return Some(Stored::AsIs);
         }
         let &[rows, columns] = tensor.shape.as_slice() else {
@@ -286,25 +291,22 @@ impl Edits {
 
     /// Adds the scale, and the bias where the file has none, that a layer has got.
     fn add_epilogue(&mut self, graph: &Graph, nested: &Graph, node: NodeId) {
-        let epilogue = |graph: &Graph| match &graph.node(node).op {
-            Op::Conv2d(conv) => Some((conv.weight, conv.scale, conv.bias)),
-            Op::FullyConnected(fc) => Some((fc.weight, fc.scale, fc.bias)),
-            _ => None,
-        };
-        let (Some((weight, None, old_bias)), Some((_, scale, bias))) =
-            (epilogue(graph), epilogue(nested))
-        else {
+        let parameters = |graph: &Graph| LayerParameters::of(&graph.node(node).op);
+        let (Some(before), Some(after)) = (parameters(graph), parameters(nested)) else {
             return;
         };
-        let weight = graph.tensor(weight).name.clone();
+        if before.scale.is_some() {
+            return;
+        }
+        let weight = graph.tensor(before.weight).name.clone();
         let per_level = |tensor: &Tensor, name: String| {
             let n = tensor.n_elems() as i64;
             TensorProto::from_f32(&name, &[(tensor.data.len() as i64) / n, n], &tensor.data)
         };
-        if let Some(scale) = scale {
+        if let Some(scale) = after.scale {
             self.add_initializer(per_level(nested.tensor(scale), format!("{weight}__scale")));
         }
-        let (None, Some(bias)) = (old_bias, bias) else {
+        let (None, Some(bias)) = (before.bias, after.bias) else {
             return;
         };
         let bias = nested.tensor(bias);
@@ -327,6 +329,9 @@ impl Edits {
         if node.op_type() != "MatMul" {
             node.input.resize(node.input.len().max(3), String::new());
             node.input[2] = bias.to_string();
+            // A Gemm that had no bias may say anything of its factor.
+            node.attribute
+                .retain(|attribute| attribute.name() != "beta");
             return;
         }
         // A matrix product has no bias: an addition behind it takes its name.

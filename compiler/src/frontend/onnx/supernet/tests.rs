@@ -22,7 +22,11 @@ fn model() -> ModelProto {
     };
     let ones = |name: &str| TensorProto::from_f32(name, &[8], &[1.0; 8]);
     let constant = AttributeProto::tensor("value", f32s("", &[8, 8, 1, 1], 5));
-    let trans_b = vec![AttributeProto::int("transB", 1)];
+    // A factor of the bias that it does not have.
+    let trans_b = vec![
+        AttributeProto::int("transB", 1),
+        AttributeProto::float("beta", 0.5),
+    ];
     let bn = ["c1", "bn.gamma", "bn.beta", "bn.mean", "bn.var"];
     let node = NodeProto::new;
     ModelProto::of_graph(
@@ -152,6 +156,17 @@ fn without_level_data_the_file_means_the_top_level() {
             assert!((found - expected).abs() <= 1e-5, "{found} {expected}");
         }
     }
+}
+
+#[test]
+fn names_of_other_levels_go() {
+    let mut model = model();
+    model.set_metadata("condense.version", "1");
+    model.set_metadata("condense.levels", "1");
+    model.set_metadata("condense.level_names", "full");
+    let graph = import(&model);
+    let written = write_levels(&model, &graph, &nested(&graph)).unwrap();
+    assert_eq!(import(&written).n_levels, 3);
 }
 
 #[test]
