@@ -57,20 +57,37 @@ pub(super) fn spread_in_latency(
         .iter()
         .map(|level| level.predicted_cycles as f64);
     let cycles: Vec<f64> = cycles.collect();
-    let wanted = spread_out(cycles[0], cycles[cycles.len() - 1], n);
-    Ok(wanted
-        .iter()
-        .map(|&t| interpolate(&cycles, &trials, t))
-        .collect())
+    Ok(densities_at(&cycles, &trials, n, spread_out))
 }
 
-/// The value at `x` of the line through `(xs, ys)`; `xs` grow.
+/// `n` of the range of `densities`, so spaced that their cycles are as `spread_out` has it. The ends are those of
+/// `densities`, whatever they cost: a level that prunes nothing may be cheaper than one that prunes little.
+fn densities_at(
+    cycles: &[f64],
+    densities: &[f64],
+    n: u32,
+    spread_out: fn(f64, f64, u32) -> Vec<f64>,
+) -> Vec<f64> {
+    let mut highest = 0.0f64;
+    let growing = cycles.iter().map(|&cycles| {
+        highest = highest.max(cycles);
+        highest
+    });
+    let growing: Vec<f64> = growing.collect();
+    let wanted = spread_out(growing[0], highest, n);
+    let inner = wanted[1..wanted.len() - 1].iter();
+    let inner = inner.map(|&cycles| interpolate(&growing, densities, cycles));
+    let ends = (densities[0], densities[densities.len() - 1]);
+    [ends.0].into_iter().chain(inner).chain([ends.1]).collect()
+}
+
+/// The value at `x` of the line through `(xs, ys)`; `xs` do not fall.
 fn interpolate(xs: &[f64], ys: &[f64], x: f64) -> f64 {
     let right = xs
         .partition_point(|&other| other < x)
         .clamp(1, xs.len() - 1);
     let (x0, x1) = (xs[right - 1], xs[right]);
-    let part = ((x - x0) / (x1 - x0)).clamp(0.0, 1.0);
+    let part = ((x - x0) / (x1 - x0).max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
     ys[right - 1] + (ys[right] - ys[right - 1]) * part
 }
 
@@ -86,6 +103,22 @@ mod tests {
             assert!((found - expected).abs() < 1e-12, "{by_ratio:?}");
         }
         assert_eq!(spread_by_ratio(0.1, 0.7, 2), [0.1, 0.7]);
+    }
+
+    #[test]
+    fn the_ends_are_kept_where_the_densest_is_not_the_slowest() {
+        let (densities, cycles) = ([0.1, 0.4, 0.7, 1.0], [10.0, 40.0, 70.0, 65.0]);
+        let found = densities_at(&cycles, &densities, 4, spread);
+        let expected = [0.1, 0.3, 0.5, 1.0];
+        assert!(
+            found
+                .iter()
+                .zip(expected)
+                .all(|(a, b)| (a - b).abs() < 1e-12),
+            "{found:?}"
+        );
+        let flat = densities_at(&[5.0; 4], &densities, 3, spread);
+        assert!(flat.iter().all(|density| density.is_finite()), "{flat:?}");
     }
 
     #[test]
