@@ -6,9 +6,11 @@
 //! before is removed again. Devices and pipes (`-o /dev/null`) are written to directly, since replacing one would
 //! be a bad surprise.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use condensec_ir::Diagnostic;
 use tempfile::TempDir;
@@ -40,25 +42,28 @@ pub fn write_folder(dir: &Path, files: &[NewFile<'_>]) -> Result<(), Failure> {
     written
 }
 
-/// Refuses to write `output` over `input`, a file that it is made of: a wrong word on the command line must not
-/// cost the user a model.
+/// Refuses to write `output` over one of `inputs`, files that it is made of: a wrong word on the command line must
+/// not cost the user a model.
 ///
 /// # Errors
 /// `overwrites-input`.
-pub fn check_is_no_input(output: &Path, input: &Path) -> Result<(), Failure> {
-    let is_same = match (fs::canonicalize(output), fs::canonicalize(input)) {
-        (Ok(output), Ok(input)) => output == input,
-        _ => false,
+pub fn check_is_no_input<'a>(
+    output: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let Ok(output) = fs::canonicalize(output) else {
+        return Ok(());
     };
-    match is_same {
-        true => Err(Diagnostic::error(
+    let is_same = |input: &&Path| fs::canonicalize(input).is_ok_and(|input| input == output);
+    match inputs.into_iter().find(is_same) {
+        Some(input) => Err(Diagnostic::error(
             "overwrites-input",
             "the output would replace a file that it is made of",
         )
         .at_file(input.display().to_string())
-        .with_help("give another file with --output")
+        .with_help("give the output another name")
         .into()),
-        false => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -67,28 +72,50 @@ pub fn check_is_no_input(output: &Path, input: &Path) -> Result<(), Failure> {
 /// # Errors
 /// As [`write_folder`].
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: io::Error| not_written(path, &error);
-    match fs::metadata(path) {
-        Ok(existing) if existing.is_dir() => {
+    write_files(&[(path, bytes)])
+}
+
+/// Writes files wherever they are; their folders must exist.
+///
+/// # Errors
+/// `same-output` if two are the same file; as [`write_folder`].
+pub fn write_files(files: &[(&Path, &[u8])]) -> Result<(), Failure> {
+    let mut staged: Vec<Staged> = Vec::new();
+    let mut devices = Vec::new();
+    for &(path, bytes) in files {
+        let failed = |error: io::Error| not_written(path, &error);
+        match fs::metadata(path) {
+            Ok(existing) if existing.is_dir() => {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            Ok(existing) if !existing.is_file() => {
+                devices.push((path, bytes));
+                continue;
+            }
+            _ => {}
+        }
+        // Through a symbolic link, the file that it names is replaced, not the link.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let Some(name) = path.file_name() else {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
+        };
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let file =
+            stage(&staging_folder(dir).map_err(failed)?, dir, name, bytes).map_err(failed)?;
+        if staged.iter().any(|other| other.path == file.path) {
+            let message = format!("{} is to be written twice", path.display());
+            return Err(Diagnostic::error("same-output", message).into());
         }
-        Ok(existing) if !existing.is_file() => {
-            return fs::write(path, bytes).map_err(failed);
-        }
-        _ => {}
+        staged.push(file);
     }
-    // Through a symbolic link, the file that it names is replaced, not the link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let Some(name) = path.file_name() else {
-        return Err(failed(io::ErrorKind::IsADirectory.into()));
-    };
-    let name = name.to_string_lossy();
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let file = NewFile { name: &name, bytes };
-    write_into(dir, &[file])
+    move_all(&staged)?;
+    for (path, bytes) in devices {
+        fs::write(path, bytes).map_err(|error| not_written(path, &error))?;
+    }
+    Ok(())
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {
@@ -139,47 +166,75 @@ fn make_folder(dir: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
 }
 
 fn write_into(dir: &Path, files: &[NewFile<'_>]) -> Result<(), Failure> {
-    let staging = tempfile::Builder::new()
+    let staging = staging_folder(dir).map_err(|error| not_written(dir, &error))?;
+    let staged: Result<Vec<Staged>, Failure> = files
+        .iter()
+        .map(|file| {
+            stage(&staging, dir, OsStr::new(file.name), file.bytes)
+                .map_err(|error| not_written(&dir.join(file.name), &error))
+        })
+        .collect();
+    move_all(&staged?)
+}
+
+/// A folder in `dir` that goes with the last file in it.
+fn staging_folder(dir: &Path) -> io::Result<Rc<TempDir>> {
+    let folder = tempfile::Builder::new()
         .prefix(".condensec-")
-        .tempdir_in(dir)
-        .map_err(|error| not_written(dir, &error))?;
-    for file in files {
-        stage(&staging, file).map_err(|error| not_written(&dir.join(file.name), &error))?;
+        .tempdir_in(dir)?;
+    Ok(Rc::new(folder))
+}
+
+/// A complete file beside its place.
+struct Staged {
+    folder: Rc<TempDir>,
+    path: PathBuf,
+}
+
+impl Staged {
+    fn name(&self) -> &OsStr {
+        self.path.file_name().expect("a name was joined to it")
     }
-    let mut moves = Moves {
-        staging: &staging,
-        done: Vec::new(),
-    };
+}
+
+fn stage(folder: &Rc<TempDir>, dir: &Path, name: &OsStr, bytes: &[u8]) -> io::Result<Staged> {
+    let mut file = fs::File::create(folder.path().join(name))?;
+    file.write_all(bytes)?;
+    // Some file systems report a full disk only when the data really goes there.
+    file.sync_data()?;
+    Ok(Staged {
+        folder: Rc::clone(folder),
+        path: dir.join(name),
+    })
+}
+
+fn move_all(files: &[Staged]) -> Result<(), Failure> {
+    let mut moves = Moves::default();
     for file in files {
-        let path = dir.join(file.name);
-        if let Err(error) = moves.replace(&path, file.name) {
+        if let Err(error) = moves.replace(file) {
             moves.undo();
-            return Err(not_written(&path, &error));
+            return Err(not_written(&file.path, &error));
         }
     }
     Ok(())
 }
 
-fn stage(staging: &TempDir, file: &NewFile<'_>) -> io::Result<()> {
-    let mut staged = fs::File::create(staging.path().join(file.name))?;
-    staged.write_all(file.bytes)?;
-    // Some file systems report a full disk only when the data really goes there.
-    staged.sync_data()
-}
-
 /// The renames so far, so that they can be undone.
-struct Moves<'a> {
-    staging: &'a TempDir,
+#[derive(Default)]
+struct Moves {
     /// Place of a new file, and where its predecessor went.
     done: Vec<(PathBuf, Option<PathBuf>)>,
 }
 
-impl Moves<'_> {
-    fn replace(&mut self, path: &Path, name: &str) -> io::Result<()> {
+impl Moves {
+    fn replace(&mut self, file: &Staged) -> io::Result<()> {
+        let path = &file.path;
         let previous = match fs::symlink_metadata(path) {
             Ok(existing) if existing.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
             Ok(_) => {
-                let kept = self.staging.path().join(format!("{name}.previous"));
+                let mut name = file.name().to_os_string();
+                name.push(".previous");
+                let kept = file.folder.path().join(name);
                 // A second name keeps the old file in its place until the new one takes it. Some file
                 // systems have no such thing.
                 fs::hard_link(path, &kept).or_else(|_| fs::rename(path, &kept))?;
@@ -187,7 +242,7 @@ impl Moves<'_> {
             }
             Err(_) => None,
         };
-        let moved = fs::rename(self.staging.path().join(name), path);
+        let moved = fs::rename(file.folder.path().join(file.name()), path);
         match (&moved, previous) {
             (Ok(()), previous) => self.done.push((path.to_path_buf(), previous)),
             (Err(_), Some(kept)) if !path.exists() => fs::rename(kept, path)?,
@@ -308,5 +363,35 @@ mod tests {
         assert_eq!(fs::read(&real).unwrap(), b"newest");
         assert!(write_file(root.path(), b"").is_err());
         assert!(write_file(&root.path().join("no/such"), b"").is_err());
+    }
+
+    #[test]
+    fn files_of_several_folders_are_all_replaced_or_none() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir(at("x")).unwrap();
+        fs::write(at("a"), "old").unwrap();
+        let (a, b) = (at("a"), at("x/b"));
+        let code = |files: &[(&Path, &[u8])]| write_files(files).unwrap_err().0[0].code;
+        let missing = at("no/such");
+        assert_eq!(code(&[(&a, b"new"), (&missing, b"")]), "output-not-written");
+        assert_eq!(code(&[(&a, b"new"), (&a, b"newer")]), "same-output");
+        assert_eq!(fs::read(&a).unwrap(), b"old");
+        write_files(&[(&a, b"new"), (&b, b"new")]).unwrap();
+        assert_eq!(fs::read(&a).unwrap(), b"new");
+        assert_eq!(
+            (names(root.path()), names(&at("x"))),
+            (vec!["a".into(), "x".into()], vec!["b".into()])
+        );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_need_not_be_text() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(OsStr::from_bytes(b"\xff.onnx"));
+        write_file(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 }

@@ -88,6 +88,56 @@ fn a_full_disk_is_a_diagnostic() {
 }
 
 #[test]
+fn no_command_writes_over_what_it_reads() {
+    let folder = Folder::with_net();
+    folder.write_arrays("in.npz", &[input()]);
+    folder
+        .condensec("profile net.onnx --predict -o net.json")
+        .success();
+    folder.write("eval.json", r#"{"levels": []}"#);
+    for (file, args) in [
+        ("in.npz", "run net.onnx --inputs in.npz --outputs in.npz"),
+        (
+            "net.onnx",
+            "run net.onnx --inputs in.npz --outputs net.onnx",
+        ),
+        ("net.onnx", "tune net.onnx -o ./net.onnx"),
+        ("net.onnx", "profile net.onnx --predict -o net.onnx"),
+        (
+            "net.json",
+            "simulate net.json --trace thermal --plot net.json",
+        ),
+        (
+            "in.npz",
+            "nest net.onnx --calibrate in.npz --sparsity 0.5,0 -o in.npz",
+        ),
+        ("in.npz", "plan net.onnx --data in.npz --points 1 -o in.npz"),
+    ] {
+        let before = folder.read(file);
+        let said = folder.condensec(args).refused();
+        assert!(said.contains("error[overwrites-input]: "), "{args}: {said}");
+        assert!(folder.read(file) == before, "{args}");
+    }
+}
+
+#[test]
+fn of_several_files_all_are_written_or_none() {
+    let folder = Folder::with_net();
+    folder.write("net.profile.json", "mine");
+    std::fs::create_dir(folder.path("net_profile.h")).unwrap();
+    let said = folder
+        .condensec("profile net.onnx --predict --emit json,header")
+        .refused();
+    assert!(said.contains("net_profile.h: it is a folder"), "{said}");
+    assert_eq!(folder.read("net.profile.json"), b"mine");
+    std::fs::remove_dir(folder.path("net_profile.h")).unwrap();
+    let said = folder
+        .condensec("profile net.onnx --predict --emit json,header -o net_profile.h")
+        .refused();
+    assert!(said.contains("error[same-output]: "), "{said}");
+}
+
+#[test]
 fn outputs_of_a_run_are_replaced_only_by_outputs() {
     let folder = Folder::with_library();
     folder.write("out.npz", "mine");

@@ -1,6 +1,6 @@
 //! Options that several subcommands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
@@ -44,7 +44,12 @@ pub(super) struct ImportArgs {
 }
 
 impl ImportArgs {
-    pub fn source(&self, path: &std::path::Path) -> Source {
+    /// The files that are read to import `model`.
+    pub fn files<'a>(&'a self, model: &'a Path) -> impl Iterator<Item = &'a Path> {
+        [Some(model), self.masks.as_deref()].into_iter().flatten()
+    }
+
+    pub fn source(&self, path: &Path) -> Source {
         Source {
             path: path.to_path_buf(),
             masks: self.masks.clone(),

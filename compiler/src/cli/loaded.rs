@@ -59,6 +59,12 @@ pub(super) fn manifest(
 }
 
 impl LoadArgs {
+    /// The files that are read for the model.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.import.files(&self.model);
+        files.chain(self.codegen.tuning.as_deref())
+    }
+
     /// Loads the model; `given_shapes` fill in what an ONNX file leaves open, see [`Source::given_shapes`].
     ///
     /// # Errors

@@ -54,9 +54,7 @@ struct MergedLevel {
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     supernet_file::check_level_names(&args.names, args.levels.len())?;
-    for level in &args.levels {
-        output::check_is_no_input(&args.output, level)?;
-    }
+    output::check_is_no_input(&args.output, args.levels.iter().map(PathBuf::as_path))?;
     let models: Result<Vec<(String, ModelProto)>, Failure> = args
         .levels
         .iter()

@@ -5,7 +5,8 @@ mod spacing;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use condensec_ir::{Diagnostic, Graph, LevelId, NodeId, Op};
+use condensec_ir::ops::LayerParameters;
+use condensec_ir::{Diagnostic, Graph, LevelId, NodeId};
 use condensec_nest::{BlockShape, Calibration, NestError, Nested, NestedLayer, Ranking, Recipe};
 use serde::Serialize;
 
@@ -162,7 +163,8 @@ struct LayerReport {
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let default = || args.model.with_extension("supernet.onnx");
     let path = args.output.clone().unwrap_or_else(default);
-    output::check_is_no_input(&path, &args.model)?;
+    let read = args.import.files(&args.model);
+    output::check_is_no_input(&path, read.chain(args.calibrate.as_deref()))?;
     let arrays = match &args.calibrate {
         Some(path) => driver::read_arrays(path)?,
         None => Vec::new(),
@@ -268,7 +270,7 @@ fn dense_layers(args: &Args, graph: &Graph) -> Result<Vec<NodeId>, Failure> {
     let find = |name: &String| {
         let is_named = |id: &NodeId| {
             let node = graph.node(*id);
-            let is_layer = matches!(node.op, Op::Conv2d(_) | Op::FullyConnected(_));
+            let is_layer = LayerParameters::of(&node.op).is_some();
             is_layer && node.origin.name == *name
         };
         order.iter().copied().find(is_named).ok_or_else(|| {

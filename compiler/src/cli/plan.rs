@@ -31,7 +31,7 @@ use super::table::{self, Column};
 use super::watch::Watch;
 use crate::driver::{self, Settings, Source};
 use crate::engine::Engine;
-use crate::frontend::onnx::{without_levels, write_levels};
+use crate::frontend::onnx::{MAX_LEVELS, without_levels, write_levels};
 use crate::npz::NpzArray;
 use crate::output;
 use crate::report::Failure;
@@ -166,7 +166,9 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         .output
         .clone()
         .unwrap_or_else(|| args.model.with_extension("planned.onnx"));
-    output::check_is_no_input(&path, &args.model)?;
+    let read = args.import.files(&args.model);
+    let read = read.chain(args.codegen.tuning.as_deref());
+    output::check_is_no_input(&path, read.chain([args.data.as_path()]))?;
     let settings = args.codegen.settings(None, Texts::Skip)?;
     let arrays = driver::read_arrays(&args.data)?;
     let mut source = args.import.source(&args.model);
@@ -219,6 +221,12 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         })
     };
     let choice = choice::choose(&chain, &wishes, &costs, &mut score)?;
+    if choice.points.len() > MAX_LEVELS as usize {
+        let n = choice.points.len() - 2;
+        let message =
+            format!("{n} points between two ends, a supernet has at most {MAX_LEVELS} levels");
+        return Err(Diagnostic::error("bad-level-count", message).into());
+    }
     let names = names(args, &supernet, &choice)?;
 
     // The same file with the points for levels.

@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         quality.apply(&mut profile)?;
     }
     let path = output_path(args, &profile.model);
-    let files = write(&profile, &path, &args.emit)?;
+    let files = write(&profile, &path, args)?;
     Ok(match args.format.json {
         true => super::to_json(&profile),
         false => describe(&profile, &files),
@@ -136,22 +136,27 @@ fn output_path(args: &Args, model: &str) -> PathBuf {
 }
 
 /// Writes all that is wanted; returns the files.
-fn write(profile: &Profile, path: &Path, wanted: &[Emit]) -> Result<Vec<String>, Failure> {
+fn write(profile: &Profile, path: &Path, args: &Args) -> Result<Vec<String>, Failure> {
     let beside = |ending: &str| path.with_file_name(format!("{}_profile.{ending}", profile.model));
-    let mut written = Vec::new();
-    for kind in [Emit::Json, Emit::Header, Emit::Rust] {
-        if !wanted.contains(&kind) {
-            continue;
-        }
-        let (path, text) = match kind {
+    let kinds = [Emit::Json, Emit::Header, Emit::Rust];
+    let wanted = kinds.into_iter().filter(|kind| args.emit.contains(kind));
+    let texts: Vec<(PathBuf, String)> = wanted
+        .map(|kind| match kind {
             Emit::Json => (path.to_path_buf(), super::to_json(profile)),
             Emit::Header => (beside("h"), tables::c_header(profile)),
             Emit::Rust => (beside("rs"), tables::rust_module(profile)),
-        };
-        output::write_file(&path, text.as_bytes())?;
-        written.push(path.display().to_string());
+        })
+        .collect();
+    for (path, _) in &texts {
+        output::check_is_no_input(path, args.load.files().chain(args.quality.as_deref()))?;
     }
-    Ok(written)
+    let files: Vec<(&Path, &[u8])> = texts
+        .iter()
+        .map(|(path, text)| (path.as_path(), text.as_bytes()))
+        .collect();
+    output::write_files(&files)?;
+    let paths = texts.iter().map(|(path, _)| path.display().to_string());
+    Ok(paths.collect())
 }
 
 /// What the cost model says of every level.

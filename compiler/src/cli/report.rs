@@ -172,13 +172,9 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 
 /// Refuses to write over anything that the page is made of.
 fn check_output(args: &Args, path: &Path) -> Result<(), Failure> {
-    let files = [&args.eval, &args.bench, &args.plan, &args.import.masks];
-    let mut inputs: Vec<&Path> = vec![&args.model];
-    inputs.extend(files.into_iter().flatten().map(PathBuf::as_path));
-    inputs.extend(args.codegen.tuning.as_deref());
-    inputs
-        .into_iter()
-        .try_for_each(|input| output::check_is_no_input(path, input))
+    let files = [&args.eval, &args.bench, &args.plan, &args.codegen.tuning];
+    let files = files.into_iter().filter_map(Option::as_deref);
+    output::check_is_no_input(path, args.import.files(&args.model).chain(files))
 }
 
 /// The manifest of the library in `folder`, which must be one of `graph`.

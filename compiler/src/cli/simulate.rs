@@ -136,6 +136,9 @@ struct Simulation {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
+    for path in [&args.plot, &args.frames].into_iter().flatten() {
+        output::check_is_no_input(path, [args.profile.as_path(), Path::new(&args.trace)])?;
+    }
     let profile = Profile::read(&args.profile)?;
     let deadline_ms = match args.deadline {
         Deadline::Top => HEADROOM * profile.top_us() / 1e3,
@@ -173,13 +176,18 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         decision_ns: decision_ns(&replay, config),
         policies: POLICIES.iter().zip(&runs).map(|(p, r)| of(p, r)).collect(),
     };
-    if let Some(path) = &args.plot {
+    let picture = args.plot.as_ref().map(|path| {
         let picture = plot::draw(&args.trace, &trace, &replay, &runs);
-        output::write_file(path, picture.as_bytes())?;
-    }
-    if let Some(path) = &args.frames {
-        output::write_file(path, frame_table(&replay, &runs).as_bytes())?;
-    }
+        (path, picture)
+    });
+    let frames = args.frames.as_ref();
+    let frames = frames.map(|path| (path, frame_table(&replay, &runs)));
+    let files: Vec<(&Path, &[u8])> = [&picture, &frames]
+        .into_iter()
+        .flatten()
+        .map(|(path, text)| (path.as_path(), text.as_bytes()))
+        .collect();
+    output::write_files(&files)?;
     Ok(match args.format.json {
         true => super::to_json(&simulation),
         false => describe(&simulation, &profile, &trace),

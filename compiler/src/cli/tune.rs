@@ -101,6 +101,9 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
             .with_help("run condensec tune on the device")
             .into());
     }
+    if let Some(path) = &args.output {
+        output::check_is_no_input(path, args.import.files(&args.model))?;
+    }
     let source = args.import.source(&args.model);
     let tried: Vec<Schedule> = TRIED
         .iter()
