@@ -2,6 +2,9 @@
 //! that the times are right, only a quiet machine can tell.
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use serde_json::Value;
@@ -94,6 +97,33 @@ fn a_clock_is_set_and_given_back() {
         let limit = folder.read(&format!("{CPUFREQ}/scaling_{name}_freq"));
         assert_eq!(String::from_utf8(limit).unwrap().trim(), khz, "{name}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_measurement_gives_the_clock_back() {
+    let folder = with_clock();
+    let limit = || String::from_utf8(folder.read(&format!("{CPUFREQ}/scaling_max_freq"))).unwrap();
+    let child = folder
+        .command("profile out --seconds 600 --sysfs sys --frequencies 600MHz")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while limit().trim() != "600000" {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", limit());
+        thread::sleep(Duration::from_millis(10));
+    }
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("error[interrupted]: "), "{said}");
+    assert_eq!(limit().trim(), "2400000");
+    assert!(!folder.path("net.profile.json").exists());
 }
 
 #[test]
