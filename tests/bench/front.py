@@ -58,6 +58,8 @@ def session(model: Path, inputs: dict[str, np.ndarray]) -> Callable[[], object]:
     """One run of `model` in ONNX Runtime, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Or it warns of every tensor of level data that it drops.
+    options.log_severity_level = 3
     loaded = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     binding = loaded.io_binding()
     for name, array in inputs.items():
