@@ -314,6 +314,18 @@ mod tests {
     }
 
     #[test]
+    fn llvm_models_this_machine_as_the_nearest_cpu() {
+        let machine_with = |features: &[&'static str]| {
+            let spec = TARGETS.iter().find(|t| t.name == "x86_64").unwrap();
+            Target::new(spec, None, features).llvm_cpu()
+        };
+        assert_eq!(machine_with(&["sse3"]), "x86-64");
+        assert_eq!(machine_with(&["sse4.2", "popcnt", "avx"]), "x86-64-v2");
+        let haswell = ["avx2", "bmi", "bmi2", "fma", "lzcnt", "popcnt"];
+        assert_eq!(machine_with(&haswell), "x86-64-v3");
+    }
+
+    #[test]
     fn emulators_have_no_more_than_the_target() {
         let command = |target: Target| target.emulator().unwrap().join(" ");
         assert_eq!(

@@ -70,9 +70,19 @@ impl Target {
         self.spec
     }
 
-    /// LLVM's name of the CPU (`-mcpu`).
+    /// LLVM's name of the CPU (`-mcpu`), which brings its model of the pipeline along. For `native` that is
+    /// the CPU with most of this machine's features: by a model of an older one LLVM orders the inner
+    /// loops so that they take more registers than there are.
     pub fn llvm_cpu(&self) -> &'static str {
-        self.cpu.map_or(self.spec.least_cpu, |cpu| cpu.llvm)
+        let cpu = self.cpu.or_else(|| self.nearest_cpu());
+        cpu.map_or(self.spec.least_cpu, |cpu| cpu.llvm)
+    }
+
+    /// The CPU that has most features, all of which are on; the first of several.
+    fn nearest_cpu(&self) -> Option<&'static Cpu> {
+        let cpus = self.spec.cpus.iter().rev();
+        cpus.filter(|cpu| cpu.features.iter().all(|feature| self.has(feature)))
+            .max_by_key(|cpu| cpu.features.len())
     }
 
     /// LLVM's list of features (`-mattr`), everything that can be off spelled out: a CPU's name brings

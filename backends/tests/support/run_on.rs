@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use target_lexicon::BinaryFormat;
 
-/// Every CPU of every target.
+/// Every CPU of every target, and this machine's.
 pub fn every_cpu() -> Vec<Target> {
     let cpus = targets::TARGETS
         .iter()
         .flat_map(|t| t.cpus.iter().map(|c| (t.name, c.name)));
-    cpus.map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap())
+    cpus.chain([("host", "native")])
+        .map(|(target, cpu)| targets::resolve(target, Some(cpu), &[] as &[&str]).unwrap())
         .collect()
 }
 
