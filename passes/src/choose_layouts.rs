@@ -13,14 +13,14 @@
 //!   a class, found by union-find, whose pitch is the widest that a member needs; so a chain of
 //!   convolutions runs without copies.
 //! - A value that a convolution writes and only 1x1 convolutions and residual adds read is in
-//!   strips; every other value of a convolution is in planes.
+//!   strips, and so are pixels sliced from it for such readers; every other value of a convolution is in planes.
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
 
 use crate::lower::depthwise::{is_direct, is_packed};
-use crate::lower::strip_width;
+use crate::lower::{strip_width, takes_pixels};
 use condensec_ir::layout::{Layout, Planes, Strips};
-use condensec_ir::ops::{Conv2d, Relayout};
+use condensec_ir::ops::{Conv2d, Relayout, Slice};
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, NodeId, Op};
 use indexmap::{IndexMap, IndexSet};
@@ -344,14 +344,47 @@ fn choose_layout(
     })
 }
 
-/// Written by a convolution, read only by 1x1 convolutions and as a residual.
+/// Written by a convolution, or pixels of such strips; read only by 1x1 convolutions, as a residual, or
+/// for pixels that fit strips.
 fn fits_strips(graph: &Graph, id: NodeId) -> bool {
+    match &graph.node(id).op {
+        Op::Conv2d(_) => all_read_strips(graph, id),
+        Op::Slice(slice) => {
+            let operand = graph.operands(id)[0];
+            let is_convolution = matches!(graph.node(operand).op, Op::Conv2d(_));
+            is_convolution
+                && takes_pixels_to_strips(graph, id, slice)
+                && all_read_strips(graph, operand)
+        }
+        _ => false,
+    }
+}
+
+fn all_read_strips(graph: &Graph, id: NodeId) -> bool {
+    let reads = |&(user, position): &(NodeId, usize)| match &graph.node(user).op {
+        Op::Slice(slice) => takes_pixels_to_strips(graph, user, slice),
+        _ => reads_strips(graph, user, position),
+    };
     let users = graph.users(id);
-    let reads_strips = |&(user, position): &(NodeId, usize)| match &graph.node(user).op {
+    !users.is_empty() && users.iter().all(reads)
+}
+
+/// Whether the slice `id` can read strips, and those who read it do, too.
+fn takes_pixels_to_strips(graph: &Graph, id: NodeId, slice: &Slice) -> bool {
+    let operand = graph.operands(id)[0];
+    let users = graph.users(id);
+    let all_read = || {
+        users
+            .iter()
+            .all(|&(user, position)| reads_strips(graph, user, position))
+    };
+    takes_pixels(slice, &graph.node(operand).shape) && !users.is_empty() && all_read()
+}
+
+/// Whether a convolution reads its operand at `position` from strips as well as from planes.
+fn reads_strips(graph: &Graph, user: NodeId, position: usize) -> bool {
+    match &graph.node(user).op {
         Op::Conv2d(conv) => position == 1 || is_pointwise(graph, conv),
         _ => false,
-    };
-    matches!(graph.node(id).op, Op::Conv2d(_))
-        && !users.is_empty()
-        && users.iter().all(reads_strips)
+    }
 }

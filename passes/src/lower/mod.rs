@@ -19,6 +19,7 @@ mod math;
 mod matmul;
 mod memory;
 mod movement;
+mod pixel_slice;
 mod pool;
 mod reduce;
 mod relayout;
@@ -37,6 +38,7 @@ mod zero_borders;
 
 pub(crate) use conv2d::list_rows;
 pub use kernel_builder::{KernelBuilder, StepArgument};
+pub(crate) use pixel_slice::takes_pixels;
 pub use schedule::{EntryOrder, Schedule, Schedules};
 pub use strip_width::strip_width;
 pub use tiles::ListTile;

@@ -6,10 +6,11 @@
 //! pad         y[i] = value for all i, then y[low + i * (1 + interior)] = x[i]
 //! ```
 
-use super::Lowering;
 use super::elementwise::Map;
 use super::view::View;
+use super::{Lowering, pixel_slice};
 use condensec_ir::NodeId;
+use condensec_ir::layout::Layout;
 use condensec_ir::ops::{Pad, Slice, Transpose};
 
 pub(super) fn lower_slice(
@@ -17,6 +18,9 @@ pub(super) fn lower_slice(
     id: NodeId,
     op: &Slice,
 ) -> Result<(), String> {
+    if matches!(lowering.node(id).layout, Layout::Strips(_)) {
+        return pixel_slice::lower(lowering, id, op);
+    }
     let operand = lowering.graph.operands(id)[0];
     let mut source = View::of(lowering, operand)?;
     for axis in 0..op.sizes.len() {
