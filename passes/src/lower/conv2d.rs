@@ -1,5 +1,6 @@
 //! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
 
+use super::list_blocks::{ListBlocks, TileReads};
 use super::list_conv::{COLUMN_ROWS, Candidates, LISTS_AHEAD, ListConv, ListConvBuffers};
 use super::schedule::{EntryOrder, Schedule};
 use super::tile_access::{TileAccess, WithPadding};
@@ -9,6 +10,7 @@ use condensec_ir::kernel::Symbol;
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::Conv2d;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
+use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, LevelId, NodeId, TensorId};
 
 /// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
@@ -26,9 +28,43 @@ pub(crate) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) 
     )
 }
 
-/// Whether the kernel may keep partial sums in the result's storage (see `list_conv`).
-pub(super) fn stores_partial_sums(graph: &Graph, conv: &Conv2d) -> bool {
-    list_rows(graph, conv.weight, conv.groups) == 1
+/// Whether kernels keep partial sums in the storage of the convolution `id` (see `list_blocks`).
+pub(super) fn stores_partial_sums(
+    graph: &Graph,
+    target: &TargetInfo,
+    id: NodeId,
+    conv: &Conv2d,
+) -> bool {
+    let node = graph.node(id);
+    let x = graph.node(graph.operands(id)[0]);
+    let [kh, kw] = [2, 3].map(|axis| graph.tensor(conv.weight).shape[axis]);
+    let taps = Taps::new(conv, &x.layout, x.shape[3], [kh, kw]);
+    let pitch = node.layout.pitch(&node.shape);
+    let n_pixels = (node.shape[2] - 1) * pitch + node.shape[3];
+    // What cannot be lowered needs no storage.
+    taps.and_then(|taps| list_blocks(graph, target, conv, &taps, n_pixels))
+        .is_ok_and(|blocks| blocks.stores_sums())
+}
+
+/// The blocks of a convolution's lists.
+fn list_blocks(
+    graph: &Graph,
+    target: &TargetInfo,
+    conv: &Conv2d,
+    taps: &Taps,
+    n_pixels: usize,
+) -> Result<ListBlocks, String> {
+    let weight = graph.tensor(conv.weight);
+    let tile = ListTile::choose(target, list_rows(graph, conv.weight, conv.groups));
+    let reads = TileReads {
+        channels: weight.shape[1],
+        n_taps: taps.taps.len(),
+        reach: taps.reach()?,
+        bytes_per_channel: taps.bytes_per_channel(tile.width().min(n_pixels)).max(1),
+    };
+    let levels = (0..graph.n_levels).map(LevelId);
+    let kept: Vec<usize> = levels.map(|level| weight.n_kept(level)).collect();
+    Ok(ListBlocks::choose(target, tile, &reads, &kept))
 }
 
 /// Byte offsets of window taps in the input's storage.
@@ -96,6 +132,18 @@ impl Taps {
         bytes
     }
 
+    /// Channels that an index reaches.
+    fn reach(&self) -> Result<usize, String> {
+        let reach = usize::from(u16::MAX) * self.unit();
+        let last_tap = self.taps.iter().copied().max().unwrap_or(0);
+        match reach.checked_sub(last_tap) {
+            Some(rest) => Ok(rest / self.channel + 1),
+            None => Err(format!(
+                "the window spans {last_tap} bytes, an index reaches {reach}"
+            )),
+        }
+    }
+
     /// The largest power of two up to 8 that divides all offsets: a u16 index then reaches 512 KiB
     /// and the multiplication is free in x86 addressing.
     fn unit(&self) -> usize {
@@ -125,13 +173,13 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let taps = Taps::new(conv, &x.layout, x.shape[3], [kh, kw])?;
     let rows = list_rows(graph, conv.weight, conv.groups);
     let tile = ListTile::choose(lowering.target, rows);
-    let block_channels = block_channels(lowering, &taps, tile, channels, n_pixels)?;
+    let blocks = list_blocks(graph, lowering.target, conv, &taps, n_pixels)?;
     let shape = ListShape {
         rows,
         channel_groups: conv.groups,
-        block_channels,
+        blocks: blocks.shape(channels, graph.n_levels),
     };
-    let lists = PrefixLists::encode(weight, graph.n_levels, shape, |channel, tap| {
+    let lists = PrefixLists::encode(weight, graph.n_levels, &shape, |channel, tap| {
         taps.offset(channel, tap) as u64
     })
     .map_err(|e| e.to_string())?;
@@ -156,8 +204,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         channel_groups: conv.groups,
         rows_per_channel_group: m / conv.groups,
         x_channel_group: channels * taps.channel,
-        n_blocks: lists.n_blocks,
-        x_block: block_channels * taps.channel,
+        blocks,
+        runs_tail: false,
+        x_channel: taps.channel,
         index_unit: taps.unit(),
         has_scale: conv.scale.is_some(),
         activation: conv.activation,
@@ -181,13 +230,19 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .map(LevelId)
         .map(|level| candidates.choose(level, lowering.schedules.get(&node.name, level)))
         .collect();
+    let runs_tail = |level: usize| level as u32 >= blocks.tail_level;
+    let variants: Vec<(Schedule, bool)> = schedules
+        .iter()
+        .enumerate()
+        .map(|(level, &schedule)| (schedule, runs_tail(level)))
+        .collect();
     let indices: Vec<u16> = lists.columns.iter().map(|&c| index(c as usize)).collect();
     let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
     let values = lowering.add_weights(&lists.values);
     let indices = lowering.add_indices(&indices);
     let is_by_column = |schedule: &Schedule| schedule.order == EntryOrder::ByColumn;
     let by_column = schedules.iter().any(is_by_column).then(|| {
-        let columns: Vec<u16> = (0..block_channels * n_taps).map(index).collect();
+        let columns: Vec<u16> = (0..blocks.head.channels * n_taps).map(index).collect();
         let places = lists.places(COLUMN_ROWS);
         (
             lowering.add_indices(&columns),
@@ -212,12 +267,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         }
     };
 
-    let mut distinct = schedules.clone();
+    let mut distinct = variants.clone();
     distinct.sort_unstable();
     distinct.dedup();
     let mut kernels = Vec::new();
-    for &schedule in &distinct {
-        let spec = candidates.kernel(schedule);
+    for &(schedule, runs_tail) in &distinct {
+        let spec = candidates.kernel(schedule, runs_tail);
         let (columns, places) = match schedule.order {
             EntryOrder::Stored => (indices, None),
             EntryOrder::ByColumn => {
@@ -243,9 +298,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         spec.emit(&mut kernel, buffers);
         kernels.push((kernel, spec.n_tasks()));
     }
-    let choices: Vec<usize> = schedules
+    let choices: Vec<usize> = variants
         .iter()
-        .map(|schedule| distinct.binary_search(schedule).expect("all are there"))
+        .map(|variant| distinct.binary_search(variant).expect("all are there"))
         .collect();
     let cycles: Vec<u64> = (0..graph.n_levels)
         .map(LevelId)
@@ -263,33 +318,6 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         &kernels,
     );
     Ok(())
-}
-
-/// Channels per block: as many as a u16 index reaches, and, for single rows, as many as fit the L1
-/// cache beside the result.
-fn block_channels(
-    lowering: &Lowering<'_>,
-    taps: &Taps,
-    tile: ListTile,
-    channels: usize,
-    n_pixels: usize,
-) -> Result<usize, String> {
-    let reach = usize::from(u16::MAX) * taps.unit();
-    let last_tap = taps.taps.iter().copied().max().unwrap_or(0);
-    if last_tap > reach {
-        return Err(format!(
-            "the window spans {last_tap} bytes, an index reaches {reach}"
-        ));
-    }
-    let by_reach = (reach - last_tap) / taps.channel + 1;
-    // 7/8 of the cache, as measured best for K-blocks of 28 KiB in 32 KiB.
-    let by_cache = match tile.rows {
-        1 => lowering.target.l1_bytes * 7 / 8 / taps.bytes_per_channel(tile.width().min(n_pixels)),
-        _ => usize::MAX,
-    };
-    // List lengths are stored as u16.
-    let by_length = usize::from(u16::MAX) / taps.taps.len();
-    Ok(by_reach.min(by_cache).min(by_length).min(channels).max(1))
 }
 
 /// `table` with room behind it for kernels that look ahead; they find empty lists there.

@@ -6,7 +6,7 @@ use super::list_gemv::{ListGemv, ListGemvBuffers};
 use super::tasks::{balanced_ranges, n_tasks};
 use super::{KernelBuilder, Lowering, summary};
 use condensec_ir::ops::FullyConnected;
-use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
+use condensec_ir::sparsity::formats::prefix_lists::{ListBlock, ListShape, PrefixLists};
 use condensec_ir::{LevelId, NodeId};
 
 pub(super) fn lower(
@@ -28,9 +28,9 @@ pub(super) fn lower(
     let shape = ListShape {
         rows,
         channel_groups: 1,
-        block_channels: k,
+        blocks: ListBlock::cover(k, k, 0..graph.n_levels),
     };
-    let lists = PrefixLists::encode(weight, graph.n_levels, shape, |column, _| column as u64)
+    let lists = PrefixLists::encode(weight, graph.n_levels, &shape, |column, _| column as u64)
         .map_err(|e| e.to_string())?;
     let indices: Vec<u16> = lists.columns.iter().map(|&c| c as u16).collect();
     let values = lowering.add_weights(&lists.values);

@@ -14,8 +14,8 @@
 //! index (`condensec_ir::layout`). Only `lengths` depends on the level. `V <= R` holds the
 //! activations in registers and streams the weights, `R < V` the other way round.
 //!
-//! With one row per group a block is chosen to fit the L1 cache and becomes the outer loop: partial
-//! sums go through the result's storage, because an L2 cache cannot feed one load per multiply-add.
+//! At levels that keep much, and for single rows, blocks of channels are the outer loop and partial sums go
+//! through the result's storage, see `list_blocks`.
 //!
 //! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
@@ -28,6 +28,7 @@ pub(super) use candidates::{COLUMN_ROWS, Candidates};
 pub(super) use micro_kernel::LISTS_AHEAD;
 
 use super::KernelBuilder;
+use super::list_blocks::{Blocks, ListBlocks};
 use super::math::emit_unary;
 use super::schedule::EntryOrder;
 use super::tile_access::TileAccess;
@@ -53,9 +54,11 @@ pub(super) struct ListConv {
     pub rows_per_channel_group: usize,
     /// Bytes between the first channels of two channel groups of the input.
     pub x_channel_group: usize,
-    pub n_blocks: usize,
-    /// Bytes between the first channels of two blocks of the input.
-    pub x_block: usize,
+    pub blocks: ListBlocks,
+    /// Whether the level runs the tail's blocks, too.
+    pub runs_tail: bool,
+    /// Bytes between two channels of the input.
+    pub x_channel: usize,
     /// Bytes that an index counts in.
     pub index_unit: usize,
     pub has_scale: bool,
@@ -152,9 +155,42 @@ impl ListConv {
         self.channel_groups * self.groups_per_channel_group()
     }
 
+    /// Blocks of lists that run.
+    pub fn n_blocks(&self) -> usize {
+        let tail = if self.runs_tail {
+            self.blocks.tail.n_blocks
+        } else {
+            0
+        };
+        self.blocks.head.n_blocks + tail
+    }
+
     /// Whether blocks are the outer loop and partial sums pass through the result.
     fn is_block_outer(&self) -> bool {
-        self.tile.rows == 1 && self.n_blocks > 1
+        let is_around =
+            self.runs_tail || self.blocks.is_head_around && self.order == EntryOrder::Stored;
+        is_around && self.n_blocks() > 1
+    }
+
+    /// First channel of a block, from the first one of the channel group.
+    fn block_x(&self, f: &mut FunctionBuilder, x: Value, block: Value) -> Value {
+        let ListBlocks { head, tail, .. } = self.blocks;
+        let of = |f: &mut FunctionBuilder, number: Value, blocks: Blocks| {
+            f.mul_const(number, blocks.channels * self.x_channel)
+        };
+        let offset = match (head.n_blocks, self.runs_tail) {
+            (_, false) => of(f, block, head),
+            (0, true) => of(f, block, tail),
+            (n_head, true) => {
+                let n_head = f.size(n_head);
+                let is_head = f.compare(CompareOp::Lt, block, n_head);
+                let in_head = of(f, block, head);
+                let number = f.sub(block, n_head);
+                let in_tail = of(f, number, tail);
+                f.select(is_head, in_head, in_tail)
+            }
+        };
+        f.ptr_add(x, offset)
     }
 
     /// Emits the loop over tasks.
@@ -208,7 +244,7 @@ impl ListConv {
         vectors: &[PixelVector],
     ) {
         if self.is_block_outer() {
-            f.for_range(self.n_blocks, |f, block| {
+            f.for_range(self.n_blocks(), |f, block| {
                 self.emit_groups(f, buffers, at, vectors, &mut |f, group| {
                     self.emit_group_of_block(f, buffers, group, block);
                 });
@@ -289,14 +325,14 @@ impl ListConv {
     /// One group over all its blocks, accumulators in registers throughout.
     fn emit_group(&self, f: &mut FunctionBuilder, buffers: &ListConvBuffers, group: Group) {
         let start = self.initial(f, buffers, group);
-        let sums = if self.n_blocks == 1 {
+        let sums = if self.n_blocks() == 1 {
             self.emit_list(f, buffers, group, group.list, group.x, &start)
         } else {
-            let (zero, n_blocks) = (f.index(0), f.size(self.n_blocks));
+            let (zero, n_blocks) = (f.index(0), f.size(self.n_blocks()));
             f.for_loop(zero, n_blocks, 1, &start, |f, block, sums| {
                 let row = f.mul_const(block, self.n_groups());
                 let list = f.add(row, group.list);
-                let x = f.ptr_offset(group.x, block, self.x_block);
+                let x = self.block_x(f, group.x, block);
                 self.emit_list(f, buffers, group, list, x, sums)
             })
         };
@@ -312,7 +348,7 @@ impl ListConv {
         group: Group<'_>,
         block: Value,
     ) {
-        let (zero, last) = (f.index(0), f.size(self.n_blocks - 1));
+        let (zero, last) = (f.index(0), f.size(self.n_blocks() - 1));
         let is_first = f.compare(CompareOp::Eq, block, zero);
         let start = f.if_else(
             is_first,
@@ -321,7 +357,7 @@ impl ListConv {
         );
         let row = f.mul_const(block, self.n_groups());
         let list = f.add(row, group.list);
-        let x = f.ptr_offset(group.x, block, self.x_block);
+        let x = self.block_x(f, group.x, block);
         let sums = self.emit_list(f, buffers, group, list, x, &start);
         let is_last = f.compare(CompareOp::Eq, block, last);
         let results = f.if_else(

@@ -6,6 +6,8 @@
 //! reshape shares its operand's storage, and so does a result that may overwrite an operand.
 //! Placement does not depend on the level, so a level may change between two steps.
 
+use super::conv2d::stores_partial_sums;
+use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, NodeId, Op};
 use indexmap::{IndexMap, IndexSet};
 
@@ -35,7 +37,7 @@ struct Block {
     nodes: Vec<NodeId>,
 }
 
-pub(super) fn plan(graph: &Graph) -> MemoryPlan {
+pub(super) fn plan(graph: &Graph, target: &TargetInfo) -> MemoryPlan {
     let order = graph.order();
     let position: IndexMap<NodeId, usize> =
         order.iter().enumerate().map(|(at, &id)| (id, at)).collect();
@@ -82,7 +84,7 @@ pub(super) fn plan(graph: &Graph) -> MemoryPlan {
             storage.insert(id, source);
             continue;
         }
-        let shared = reusable_operand(graph, &operands, id).and_then(|operand| {
+        let shared = reusable_operand(graph, target, &operands, id).and_then(|operand| {
             let block = *block_of.get(&operand)?;
             (blocks[block].last <= at || matches!(node.op, Op::Reshape(_))).then_some(block)
         });
@@ -120,7 +122,12 @@ fn last_use(graph: &Graph, position: &IndexMap<NodeId, usize>, id: NodeId) -> us
 }
 
 /// The operand whose storage the result of `id` takes over, if the operand dies there.
-fn reusable_operand(graph: &Graph, operands: &[NodeId], id: NodeId) -> Option<NodeId> {
+fn reusable_operand(
+    graph: &Graph,
+    target: &TargetInfo,
+    operands: &[NodeId],
+    id: NodeId,
+) -> Option<NodeId> {
     let node = graph.node(id);
     let same_place = |&&operand: &&NodeId| {
         let other = graph.node(operand);
@@ -130,9 +137,8 @@ fn reusable_operand(graph: &Graph, operands: &[NodeId], id: NodeId) -> Option<No
         Op::Reshape(_) => operands.first().copied(),
         // Element by element: each element is read before it is written.
         Op::Unary(_) | Op::Binary(_) => operands.iter().find(same_place).copied(),
-        // A tile's residual is read just before the tile is stored. Single-row lists run block by
-        // block and keep partial sums in the result, so there the residual must stay apart.
-        Op::Conv2d(conv) if conv.residual && !super::conv2d::stores_partial_sums(graph, conv) => {
+        // A tile's residual is read just before the tile is stored, unless sums are stored there before.
+        Op::Conv2d(conv) if conv.residual && !stores_partial_sums(graph, target, id, conv) => {
             operands
                 .get(1)
                 .filter(|o| same_place(o) && operands[0] != **o)

@@ -13,6 +13,7 @@ pub(crate) mod depthwise;
 mod elementwise;
 mod fully_connected;
 mod kernel_builder;
+mod list_blocks;
 mod list_conv;
 mod list_gemv;
 mod math;
@@ -86,7 +87,7 @@ pub fn lower_with(
     target: &TargetInfo,
     schedules: &Schedules,
 ) -> Result<Program, Vec<Diagnostic>> {
-    let memory = memory::plan(graph);
+    let memory = memory::plan(graph, target);
     let mut program = Program {
         name: name.to_string(),
         functions: Vec::new(),

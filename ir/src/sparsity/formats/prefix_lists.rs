@@ -1,32 +1,58 @@
 //! Prefix-nested lists: one value buffer and one index buffer serve all levels.
 //!
 //! The rows (output channels) of a weight are taken in groups of `R`; the kept columns of a group
-//! form lists, one per block of input channels. A list is sorted by the level at which an entry
+//! form lists, one per block. A list is sorted by the level at which an entry
 //! appears, sparsest first, so level `l` runs the first `lengths[l][list]` entries of every list,
 //! and switching level means reading another column of one small table:
 //!
 //! ```text
-//! values   f32 [entries][R]        list after list: channel block major, then group
+//! values   f32 [entries][R]        list after list: block major, then group
 //! indices  u16 [entries]           address of the column's activation, relative to the block
 //! starts   u32 [lists]             first entry of the list
 //! lengths  u16 [level][lists]      entries that the level runs
 //! ```
+//! A block is a range of input channels, and of the levels at which its entries appear: sparse levels want few long
+//! lists, dense ones lists whose activations fit a cache, and so the entries that only the latter run may have
+//! smaller blocks of their own.
+//!
 //! Entries that no level keeps, and those whose values are all zero, are dropped. Rows of a group
 //! share an entry only if they agree on its level wherever they are not zero (the buffer holds the
 //! non-zero values of pruned weights, so running a row "by the way" would change the result).
 
 use crate::tensor::{LevelId, LevelRule, Tensor};
+use std::ops::Range;
 use thiserror::Error;
 
 /// How a weight is cut into lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListShape {
     /// Rows per group, `R`.
     pub rows: usize,
     /// Channel groups of a grouped convolution; lists never cross them.
     pub channel_groups: usize,
-    /// Input channels (of one channel group) per block.
-    pub block_channels: usize,
+    /// Blocks, in the order in which they are stored. Together they have every channel at every level once.
+    pub blocks: Vec<ListBlock>,
+}
+
+/// The entries of one list of every group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ListBlock {
+    /// Input channels (of one channel group).
+    pub channels: Range<usize>,
+    /// First levels that keep the entries.
+    pub levels: Range<u32>,
+}
+
+impl ListBlock {
+    /// Blocks of `most` channels that cover `channels`, at least one, for entries that appear at `levels`.
+    pub fn cover(channels: usize, most: usize, levels: Range<u32>) -> Vec<Self> {
+        let block = |first: usize| Self {
+            channels: first..(first + most).min(channels),
+            levels: levels.clone(),
+        };
+        let n_blocks = channels.div_ceil(most.max(1)).max(1);
+        (0..n_blocks).map(|number| block(number * most)).collect()
+    }
 }
 
 /// A weight `[M, C, taps..]` stored as prefix-nested lists.
@@ -36,7 +62,7 @@ pub struct PrefixLists {
     pub rows: usize,
     /// Groups of rows over all channel groups; the last of a channel group may be partly empty.
     pub n_groups: usize,
-    /// Channel blocks.
+    /// Blocks.
     pub n_blocks: usize,
     /// `[entries][rows]`
     pub values: Vec<f32>,
@@ -121,17 +147,16 @@ impl PrefixLists {
     pub fn encode(
         weight: &Tensor,
         n_levels: u32,
-        shape: ListShape,
+        shape: &ListShape,
         address: impl Fn(usize, usize) -> u64,
     ) -> Result<Self, ListError> {
         let m = weight.shape[0];
-        let channels = weight.shape[1];
         let taps: usize = weight.shape[2..].iter().product();
-        let n_columns = channels * taps;
+        let n_columns = weight.shape[1] * taps;
         let rows_per_channel_group = m / shape.channel_groups;
         let groups_per = rows_per_channel_group.div_ceil(shape.rows);
         let n_groups = groups_per * shape.channel_groups;
-        let n_blocks = channels.div_ceil(shape.block_channels).max(1);
+        let n_blocks = shape.blocks.len();
         let mut lists = Self {
             rows: shape.rows,
             n_groups,
@@ -142,9 +167,11 @@ impl PrefixLists {
             lengths: vec![Vec::with_capacity(n_blocks * n_groups); n_levels as usize],
         };
         let mut entries: Vec<(u32, u64, usize)> = Vec::new();
-        for block in 0..n_blocks {
-            let first = block * shape.block_channels;
-            let last = (first + shape.block_channels).min(channels);
+        for block in &shape.blocks {
+            let Range {
+                start: first,
+                end: last,
+            } = block.channels;
             for group in 0..n_groups {
                 let base = group / groups_per * rows_per_channel_group;
                 let low = base + group % groups_per * shape.rows;
@@ -156,7 +183,7 @@ impl PrefixLists {
                             rows: shape.rows,
                             column,
                         })?;
-                    if let Some(level) = level {
+                    if let Some(level) = level.filter(|level| block.levels.contains(level)) {
                         let (channel, tap) = (column / taps - first, column % taps);
                         entries.push((level, address(channel, tap), column));
                     }
@@ -252,14 +279,14 @@ impl PrefixLists {
     }
 
     /// The dense weight `[M, columns]` that `level` sees: the inverse of [`PrefixLists::encode`].
-    pub fn decode(&self, level: LevelId, weight_shape: &[usize], shape: ListShape) -> Vec<f32> {
+    pub fn decode(&self, level: LevelId, weight_shape: &[usize], shape: &ListShape) -> Vec<f32> {
         let m = weight_shape[0];
         let taps: usize = weight_shape[2..].iter().product();
         let n_columns = weight_shape[1] * taps;
         let rows_per_channel_group = m / shape.channel_groups;
         let groups_per = rows_per_channel_group.div_ceil(shape.rows);
         let mut dense = vec![0.0; m * n_columns];
-        for block in 0..self.n_blocks {
+        for (block, ListBlock { channels, .. }) in shape.blocks.iter().enumerate() {
             for group in 0..self.n_groups {
                 let list = block * self.n_groups + group;
                 let base = group / groups_per * rows_per_channel_group;
@@ -268,7 +295,7 @@ impl PrefixLists {
                 let start = self.starts[list] as usize;
                 let n = self.lengths[level.0 as usize][list] as usize;
                 for entry in start..start + n {
-                    let column = block * shape.block_channels * taps + self.columns[entry] as usize;
+                    let column = channels.start * taps + self.columns[entry] as usize;
                     for row in low..high {
                         dense[row * n_columns + column] =
                             self.values[entry * self.rows + row - low];

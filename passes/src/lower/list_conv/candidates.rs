@@ -108,6 +108,14 @@ impl Candidates<'_> {
         parts.max(self.fewest_parts(order))
     }
 
+    /// Entries between which a level that runs the tail, or does not, finds its own.
+    fn stored_entries(&self, runs_tail: bool) -> usize {
+        match self.stored.blocks.tail_level.checked_sub(1) {
+            Some(last) if !runs_tail => self.lists.n_entries_at(LevelId(last)),
+            _ => self.lists.n_entries(),
+        }
+    }
+
     fn entry_bytes(&self) -> usize {
         self.lists.rows * 4 + 2
     }
@@ -119,8 +127,8 @@ impl Candidates<'_> {
         }
     }
 
-    /// The kernel for a possible schedule.
-    pub fn kernel(&self, schedule: Schedule) -> ListConv {
+    /// The kernel for a possible schedule, of levels that run the tail or not.
+    pub fn kernel(&self, schedule: Schedule, runs_tail: bool) -> ListConv {
         let tile = self.tile(schedule.order);
         let n_groups = self.stored.rows_per_channel_group.div_ceil(tile.rows);
         ListConv {
@@ -128,6 +136,7 @@ impl Candidates<'_> {
             order: schedule.order,
             prefetches: schedule.prefetches,
             groups_per_task: n_groups.div_ceil(schedule.n_parts),
+            runs_tail,
             ..self.stored.clone()
         }
     }
@@ -136,13 +145,15 @@ impl Candidates<'_> {
     pub fn cycles(&self, level: LevelId, schedule: Schedule) -> u64 {
         let tile = self.tile(schedule.order);
         let n_tiles = self.stored.n_pixels.div_ceil(tile.width());
-        let n_lists = self.lists.n_groups * self.lists.n_blocks * self.lists.rows / tile.rows;
+        let runs_tail = level.0 >= self.stored.blocks.tail_level;
+        let n_blocks = self.kernel(schedule, runs_tail).n_blocks();
+        let n_lists = self.lists.n_groups * n_blocks * self.lists.rows / tile.rows;
         let n_entries = self.lists.n_entries_at(level) * self.lists.rows / tile.rows;
         let n_tasks = self.stored.n_images * n_tiles;
         let computing = ListCost::conv(self.target, schedule.order, tile, n_tasks, n_lists);
         let traffic = WeightTraffic {
             kept_bytes: self.lists.n_entries_at(level) * self.entry_bytes(),
-            stored_bytes: self.lists.n_entries() * self.entry_bytes(),
+            stored_bytes: self.stored_entries(runs_tail) * self.entry_bytes(),
             x_bytes: self.x_bytes,
             n_lists,
             n_tiles,
