@@ -3,18 +3,21 @@
 use super::error;
 use crate::{BackendError, Target};
 use inkwell::OptimizationLevel;
+use inkwell::llvm_sys::support::LLVMParseCommandLineOptions;
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
     TargetMachineOptions, TargetTriple,
 };
+use std::sync::Once;
 
 /// The code generator for `target`; `optimization` is from 0 to 3.
 pub(super) fn target_machine(
     target: &Target,
     optimization: u8,
 ) -> Result<TargetMachine, BackendError> {
+    keep_scalars();
     let config = InitializationConfig::default();
     LlvmTarget::initialize_aarch64(&config);
     LlvmTarget::initialize_arm(&config);
@@ -46,6 +49,21 @@ pub(super) fn target_machine(
         .ok_or_else(|| error(format!("no machine for {}", target.triple())))
 }
 
+/// Keeps LLVM from making vectors of neighbouring scalars. It would load the places of four weights as one vector and
+/// take them apart again by instructions that compete with multiply-adds, at twice the time of the loop on Zen 3. The
+/// pass's own switch is the one that counts: the option of [`PassBuilderOptions`] is without effect (LLVM 22).
+fn keep_scalars() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let arguments = [c"condensec".as_ptr(), c"-vectorize-slp=false".as_ptr()];
+        // SAFETY: two strings that end with a zero and live forever; nobody else reads LLVM's options meanwhile,
+        // since everybody who compiles comes through here first.
+        unsafe {
+            LLVMParseCommandLineOptions(2, arguments.as_ptr(), std::ptr::null());
+        }
+    });
+}
+
 /// Makes `module` one for `machine` and runs LLVM's passes. Kernels are vectorised and unrolled already:
 /// what LLVM would add is code for loops over a remainder.
 pub(super) fn optimize(
@@ -57,7 +75,6 @@ pub(super) fn optimize(
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     let options = PassBuilderOptions::create();
     options.set_loop_vectorization(false);
-    options.set_loop_slp_vectorization(false);
     options.set_loop_unrolling(false);
     module
         .run_passes(&format!("default<O{optimization}>"), machine, options)

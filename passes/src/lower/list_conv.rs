@@ -167,8 +167,7 @@ impl ListConv {
 
     /// Whether blocks are the outer loop and partial sums pass through the result.
     fn is_block_outer(&self) -> bool {
-        let is_around =
-            self.runs_tail || self.blocks.is_head_around && self.order == EntryOrder::Stored;
+        let is_around = self.runs_tail || self.blocks.is_head_around;
         is_around && self.n_blocks() > 1
     }
 
