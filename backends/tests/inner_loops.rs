@@ -199,6 +199,15 @@ fn is_call(instruction: &str) -> bool {
     mnemonic.is_some_and(|m| matches!(m, "bl" | "blr" | "blx" | "call" | "callq" | "jal" | "jalr"))
 }
 
+/// Whether an instruction takes a lane out of a vector for an address: a code generator that has loaded indices as a
+/// vector takes them apart again on the units that should multiply.
+fn takes_lane_out(instruction: &str) -> bool {
+    const MNEMONICS: [&str; 7] = [
+        "vpextr", "pextr", "vmovd", "umov", "smov", "vmov.u16", "vmv.x.s",
+    ];
+    MNEMONICS.iter().any(|m| instruction.starts_with(m))
+}
+
 /// Instructions beside multiply-adds that a loop may have: one for each of the kernel's statements,
 /// though many need none, and what the machine or the back end needs more.
 fn max_others(compiler: &Compiler, kernel: Loop) -> usize {
@@ -263,6 +272,9 @@ impl Layer {
         let all = || loops.iter().flat_map(|(_, body)| body);
         if let Some(call) = all().find(|i| is_call(i)) {
             return Err(format!("calls: {call}"));
+        }
+        if let Some(taken) = all().find(|i| self.is_lean && takes_lane_out(i)) {
+            return Err(format!("takes lanes apart: {taken}"));
         }
         let touching: Vec<&&str> = all().filter(|i| touches_stack(compiler, i)).collect();
         if touching.len() > self.max_stack_accesses(compiler) {

@@ -143,18 +143,31 @@ impl ListBlocks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::check_graph;
     use super::*;
+    use crate::PIPELINE;
+    use condensec_ir::text::parse_graph;
 
-    /// Tiles of 4 rows read 100 bytes per channel; the first cache holds 32 KiB, so that a block of the tail has at most
+    /// Tiles read 100 bytes per channel; the first cache holds 32 KiB, so that a block of the tail has at most
     /// 245 channels.
     fn choose(rows: usize, channels: usize, reach: usize, kept: &[usize]) -> ListBlocks {
+        choose_for(100, rows, channels, reach, kept)
+    }
+
+    fn choose_for(
+        bytes_per_channel: usize,
+        rows: usize,
+        channels: usize,
+        reach: usize,
+        kept: &[usize],
+    ) -> ListBlocks {
         let target = TargetInfo::typical(8, 16);
         assert_eq!(target.l1_bytes, 32 << 10);
         let reads = TileReads {
             channels,
             n_taps: 1,
             reach,
-            bytes_per_channel: 100,
+            bytes_per_channel,
         };
         ListBlocks::choose(&target, ListTile::choose(&target, rows), &reads, kept)
     }
@@ -183,12 +196,15 @@ mod tests {
     #[test]
     fn no_tail_where_it_does_not_pay() {
         // The activations fit; lists of the tail would be short; nothing is kept.
-        let few = [24, 26];
-        for (channels, kept) in [(245, &[10, 100][..]), (700, &few), (700, &[0, 0])] {
-            let chosen = choose(4, channels, 1000, kept);
-            let n_levels = kept.len() as u32;
+        let cases = [
+            (100, 245, &[10, 100]),
+            (2000, 700, &[10, 100]),
+            (100, 700, &[0, 0]),
+        ];
+        for (bytes_per_channel, channels, kept) in cases {
+            let chosen = choose_for(bytes_per_channel, 4, channels, 1000, kept);
             assert_eq!(chosen.head, blocks(channels, 1), "{channels} {kept:?}");
-            assert_eq!((chosen.tail, chosen.tail_level), (Blocks::NONE, n_levels));
+            assert_eq!((chosen.tail, chosen.tail_level), (Blocks::NONE, 2));
             assert!(!chosen.stores_sums());
         }
     }
@@ -210,6 +226,38 @@ mod tests {
                         |b: &&ListBlock| b.channels.contains(&channel) && b.levels.contains(&level);
                     assert_eq!(shape.iter().filter(holds).count(), 1);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_take_heads_and_tails() {
+        let (n_outputs, n_inputs) = (8, 320);
+        let join = |value: fn(usize) -> usize| {
+            let values = (0..n_outputs * n_inputs).map(|i| value(i).to_string());
+            values.collect::<Vec<_>>().join(", ")
+        };
+        let weights = join(|i| i % 7 + 1);
+        // A fifth of the columns in the head, which another fifth joins in the tail.
+        let levels = join(|i| [0, 2, 1, 2, 2][(i % 320 + i / 320 / 4) % 5]);
+        for (levels, title) in [(levels, "three levels"), (join(|_| 0), "all at L0")] {
+            for residual in [false, true] {
+                let (operand, flag) = match residual {
+                    true => (", %r", ", residual"),
+                    false => ("", ""),
+                };
+                let graph = parse_graph(&format!(
+                    "graph @layer levels(3) (%x: f32[2, {n_inputs}, 6, 7]) -> (%z) {{
+                       tensor @v : f32[{n_outputs}, {n_inputs}, 1, 1] = [{weights}]
+                       tensor @w : f32[{n_outputs}, {n_inputs}, 1, 1] = [{weights}] level [{levels}] block [4, 1, 1, 1]
+                       tensor @b : f32[{n_outputs}] = [1, 2, 3, 4, 5, 6, 7, 8]
+                       %r = conv2d %x {{weight=@v}} : f32[2, {n_outputs}, 6, 7]
+                       %y = conv2d %x{operand} {{weight=@w, bias=@b{flag}, activation=relu}} : f32[2, {n_outputs}, 6, 7]
+                       %z = unary %y {{kind=relu}} : f32[2, {n_outputs}, 6, 7]
+                     }}"
+                ))
+                .unwrap_or_else(|e| panic!("{title}: {e:?}"));
+                check_graph(&graph, PIPELINE);
             }
         }
     }

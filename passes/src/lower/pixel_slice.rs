@@ -121,7 +121,7 @@ mod tests {
     fn stage(x: [usize; 4], n_channels: usize, strides: [usize; 2]) -> Graph {
         let mut graph = Graph::new("stage", 1);
         let input = graph.add_input("x", &x);
-        let mut conv = |graph: &mut Graph, name: &str, from: NodeId, shape: [usize; 2], strides| {
+        let conv = |graph: &mut Graph, name: &str, from: NodeId, shape: [usize; 2], strides| {
             let data = (0..shape[0] * shape[1]).map(|i| (i % 11) as f32 - 5.0);
             let weight = Tensor::shared(
                 name,

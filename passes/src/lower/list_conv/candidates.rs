@@ -159,7 +159,6 @@ impl Candidates<'_> {
             n_tiles,
             n_parts: schedule.n_parts,
             prefetches: schedule.prefetches,
-            blocks_x: tile.rows == 1,
         };
         computing.cycles(n_entries) + self.stored.n_images as u64 * traffic.cycles(self.target)
     }
