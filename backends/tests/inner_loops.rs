@@ -202,10 +202,19 @@ fn is_call(instruction: &str) -> bool {
 /// Whether an instruction takes a lane out of a vector for an address: a code generator that has loaded indices as a
 /// vector takes them apart again on the units that should multiply.
 fn takes_lane_out(instruction: &str) -> bool {
-    const MNEMONICS: [&str; 7] = [
-        "vpextr", "pextr", "vmovd", "umov", "smov", "vmov.u16", "vmv.x.s",
-    ];
-    MNEMONICS.iter().any(|m| instruction.starts_with(m))
+    let (mnemonic, operands) = instruction
+        .split_once(char::is_whitespace)
+        .unwrap_or((instruction, ""));
+    match mnemonic {
+        // The target comes last.
+        "movd" | "movq" | "vmovd" | "vmovq" => !operands
+            .rsplit(',')
+            .next()
+            .is_some_and(|to| to.contains("xmm")),
+        "umov" | "smov" | "vmov.u16" | "vmv.x.s" => true,
+        "mov" => operands.starts_with('w') && operands.contains('['),
+        _ => mnemonic.trim_start_matches('v').starts_with("pextr"),
+    }
 }
 
 /// Instructions beside multiply-adds that a loop may have: one for each of the kernel's statements,

@@ -17,7 +17,7 @@ pub struct TargetInfo {
     pub throughput: Throughput,
     /// Size of a pointer and of an index: 4 or 8.
     pub pointer_bytes: usize,
-    /// L1 data cache; bounds the K-block of unstructured lists.
+    /// L1 data cache; bounds the blocks of lists whose activations should stay there.
     pub l1_bytes: usize,
     /// Last private cache; buffers above it are streamed.
     pub l2_bytes: usize,

@@ -56,8 +56,7 @@ fn keep_scalars() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let arguments = [c"condensec".as_ptr(), c"-vectorize-slp=false".as_ptr()];
-        // SAFETY: two strings that end with a zero and live forever; nobody else reads LLVM's options meanwhile,
-        // since everybody who compiles comes through here first.
+        // SAFETY: two strings that end with a zero and live forever.
         unsafe {
             LLVMParseCommandLineOptions(2, arguments.as_ptr(), std::ptr::null());
         }

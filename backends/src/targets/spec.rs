@@ -72,7 +72,7 @@ pub struct TargetSpec {
     pub triple: &'static str,
     /// CPUs; the first is the default.
     pub cpus: &'static [Cpu],
-    /// LLVM's name of the least CPU of the target, where `native` has all features of no CPU here.
+    /// LLVM's name of the least CPU of the target, for `native` where none of `cpus` fits.
     pub least_cpu: &'static str,
     /// Features that `--features` may switch.
     pub features: &'static [Feature],

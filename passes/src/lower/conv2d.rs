@@ -230,11 +230,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .map(LevelId)
         .map(|level| candidates.choose(level, lowering.schedules.get(&node.name, level)))
         .collect();
-    let runs_tail = |level: usize| level as u32 >= blocks.tail_level;
-    let variants: Vec<(Schedule, bool)> = schedules
-        .iter()
-        .enumerate()
-        .map(|(level, &schedule)| (schedule, runs_tail(level)))
+    let variants: Vec<(Schedule, bool)> = (0..graph.n_levels)
+        .map(LevelId)
+        .zip(&schedules)
+        .map(|(level, &schedule)| (schedule, blocks.runs_tail(level)))
         .collect();
     let indices: Vec<u16> = lists.columns.iter().map(|&c| index(c as usize)).collect();
     let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);

@@ -2,7 +2,7 @@
 //!
 //! A list costs its stores and its epilogue whatever its length, plus a constant per entry; measured
 //! on Zen 3 for a tile of 4 rows x 3 vectors: 15 + 6.1 cycles per entry. To that comes the time in which
-//! the core waits for weights that lie beyond its last private cache.
+//! the core waits for weights that lie beyond its first caches.
 
 use super::list_gemv;
 use super::schedule::EntryOrder;
@@ -14,7 +14,7 @@ use condensec_ir::target_info::TargetInfo;
 const CYCLES_PER_UNEXPECTED_LIST: f64 = 60.0;
 /// The same where the list waits in the last private cache; fitted to ResNet-50 at density 0.1 on Zen 3.
 const CYCLES_PER_UNEXPECTED_LIST_IN_L2: f64 = 4.0;
-/// Bytes per cycle from beyond the last private cache, where they are asked for in time.
+/// Bytes per cycle from beyond the last private cache.
 const BYTES_PER_CYCLE: f64 = 8.0;
 /// Bytes per cycle from the last private cache: 26 measured on Zen 3.
 const BYTES_PER_CYCLE_OF_L2: f64 = 26.0;
@@ -58,7 +58,7 @@ impl Work {
 pub(super) struct WeightTraffic {
     /// Values and indices that the level runs.
     pub kept_bytes: usize,
-    /// Values and indices of all levels.
+    /// Values and indices between which these lie.
     pub stored_bytes: usize,
     /// One image of the input.
     pub x_bytes: usize,

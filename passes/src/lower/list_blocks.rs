@@ -13,10 +13,11 @@
 //! Levels that run the head alone take its blocks one after the other with the sums of a group in registers. The
 //! others take blocks in the outer loop and keep the sums in the result meanwhile, the head's blocks first.
 //!
-//! Measured on Zen 3 with ResNet-50, densities of 0.05 to 0.2 in the head: they gain 4 to 8 %, the dense level 4 to 7 %,
-//! 0.5 up to 2 %. With all entries in small blocks the dense level gains 7 %, and sparse ones lose 5 to 8 %.
+//! ResNet-50 on Zen 3, densities of 0.05 to 0.2 in the head: they gain 4 to 8 %, the dense level 4 to 7 %. With all
+//! entries in small blocks sparse levels lose 5 to 8 %.
 
 use super::tiles::ListTile;
+use condensec_ir::LevelId;
 use condensec_ir::sparsity::formats::prefix_lists::ListBlock;
 use condensec_ir::target_info::TargetInfo;
 
@@ -37,7 +38,7 @@ pub(super) struct TileReads {
     pub bytes_per_channel: usize,
 }
 
-/// Blocks of equally many channels each, the last ones apart.
+/// Blocks of equally many channels each; the last one may have fewer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Blocks {
     pub channels: usize,
@@ -135,6 +136,16 @@ impl ListBlocks {
         blocks
     }
 
+    /// Whether `level` runs the tail.
+    pub fn runs_tail(&self, level: LevelId) -> bool {
+        level.0 >= self.tail_level
+    }
+
+    /// Blocks of levels that run the tail or do not.
+    pub fn n_blocks(&self, runs_tail: bool) -> usize {
+        self.head.n_blocks + if runs_tail { self.tail.n_blocks } else { 0 }
+    }
+
     /// Whether any level keeps sums in the result while it takes block after block.
     pub fn stores_sums(&self) -> bool {
         self.tail.n_blocks > 0 || self.is_head_around && self.head.n_blocks > 1
@@ -227,6 +238,32 @@ mod tests {
                     assert_eq!(shape.iter().filter(holds).count(), 1);
                 }
             }
+        }
+    }
+
+    /// Two channel groups; a window whose channels lie so far apart that an index reaches few of them.
+    #[test]
+    fn kernels_of_groups_and_of_several_heads() {
+        let join = |n: usize, value: &dyn Fn(usize) -> usize| {
+            let values = (0..n).map(|i| value(i).to_string());
+            values.collect::<Vec<_>>().join(", ")
+        };
+        // Channels of a group, groups, height and width of the map, size of the window.
+        for (channels, groups, h, w, window) in [(270, 2, 5, 6, 1), (24, 1, 2, 900, 3)] {
+            let n_columns = channels * window * window;
+            let weights = join(8 * n_columns, &|i| i % 7 + 1);
+            let levels = join(8 * n_columns, &|i| [0, 1, 1, 1][i % n_columns % 4]);
+            let inputs = channels * groups;
+            let pad = window / 2;
+            let graph = parse_graph(&format!(
+                "graph @layer levels(2) (%x: f32[1, {inputs}, {h}, {w}]) -> (%z) {{
+                   tensor @w : f32[8, {channels}, {window}, {window}] = [{weights}] level [{levels}]
+                   %y = conv2d %x {{weight=@w, pads=[{pad}, {pad}, {pad}, {pad}], groups={groups}}} \
+                     : f32[1, 8, {h}, {w}]
+                   %z = unary %y {{kind=relu}} : f32[1, 8, {h}, {w}]
+                 }}"
+            ));
+            check_graph(&graph.unwrap_or_else(|e| panic!("{e:?}")), PIPELINE);
         }
     }
 

@@ -4,7 +4,7 @@
 //! for part, tile in tasks                rows x width outputs at flat pixels tile*width ..
 //!   for channel_group, group of part     R output channels
 //!     acc[R][V] = bias or 0
-//!     for block                          channels whose activations a u16 index can reach
+//!     for block                          of channels, see `list_blocks`
 //!       for entry in starts[list] .. + lengths[level][list]
 //!         x[V] = load input + indices[entry] * unit
 //!         acc[r][v] += values[entry][r] * x[v]
@@ -14,8 +14,8 @@
 //! index (`condensec_ir::layout`). Only `lengths` depends on the level. `V <= R` holds the
 //! activations in registers and streams the weights, `R < V` the other way round.
 //!
-//! At levels that keep much, and for single rows, blocks of channels are the outer loop and partial sums go
-//! through the result's storage, see `list_blocks`.
+//! At levels that keep much, and for single rows, blocks are the outer loop and partial sums go through the
+//! result's storage.
 //!
 //! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
@@ -155,14 +155,8 @@ impl ListConv {
         self.channel_groups * self.groups_per_channel_group()
     }
 
-    /// Blocks of lists that run.
-    pub fn n_blocks(&self) -> usize {
-        let tail = if self.runs_tail {
-            self.blocks.tail.n_blocks
-        } else {
-            0
-        };
-        self.blocks.head.n_blocks + tail
+    fn n_blocks(&self) -> usize {
+        self.blocks.n_blocks(self.runs_tail)
     }
 
     /// Whether blocks are the outer loop and partial sums pass through the result.

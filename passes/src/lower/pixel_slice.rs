@@ -8,8 +8,8 @@
 //!     for channel of the block
 //!       y[channel][pixel] = x[channel][from]
 //! ```
-//! Neighbouring pixels share cache lines, of which a pixel has one per channel: a block is as many channels as stay in
-//! the first cache for all pixels of a strip.
+//! Neighbouring pixels share cache lines, of which a pixel has one per channel: a block is as many channels as should stay
+//! in the first cache for all pixels of a strip.
 
 use super::tasks::pieces_per_task;
 use super::{KernelBuilder, Lowering};
@@ -18,10 +18,17 @@ use condensec_ir::kernel::{IntBinaryOp, MemoryType};
 use condensec_ir::layout::{Layout, Strips};
 use condensec_ir::ops::Slice;
 
-/// Channels of a block: of 96 bytes each in the operand and in the result, 6 KB.
-const BLOCK_CHANNELS: usize = 64;
-/// Channels that one round of the inner loop moves, if that divides their number.
+/// Channels that one round of the inner loop moves, if that divides their number; blocks are multiples of the first.
 const CHANNELS_AT_ONCE: [usize; 3] = [8, 4, 1];
+
+/// Channels of a block: half the first cache holds the result's strip and the pixels of the operand that it comes from.
+fn block_channels(l1_bytes: usize, width: usize, column_step: usize) -> usize {
+    // A cache line has 16 pixels.
+    let bytes = 4 * width * (1 + column_step.min(16));
+    (l1_bytes / 2 / bytes)
+        .max(1)
+        .next_multiple_of(CHANNELS_AT_ONCE[0])
+}
 
 /// Whether the slice takes pixels of all images and channels, in the order of the operand of `shape`.
 pub(crate) fn takes_pixels(slice: &Slice, shape: &[usize]) -> bool {
@@ -52,7 +59,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Slice) -> Resu
     let (row_step, column_step) = (step(2), step(3));
     let origin = op.starts[2] * from.pitch + op.starts[3];
     let n_strips = ((height - 1) * to.pitch + width).div_ceil(to.width);
-    let n_blocks = channels.div_ceil(BLOCK_CHANNELS);
+    let block_channels = block_channels(lowering.target.l1_bytes, to.width, column_step);
+    let n_blocks = channels.div_ceil(block_channels);
     let n_pieces = n_images * n_strips * n_blocks;
     let per_task = pieces_per_task(n_pieces, n_images * channels * height * width);
 
@@ -68,8 +76,8 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, op: &Slice) -> Resu
     let n_tasks = kernel.for_pieces(n_pieces, per_task, |f, piece| {
         let (rest, block) = f.div_rem_const(piece, n_blocks);
         let (image, strip) = f.div_rem_const(rest, n_strips);
-        let first_channel = f.mul_const(block, BLOCK_CHANNELS);
-        let end = f.add_const(first_channel, BLOCK_CHANNELS);
+        let first_channel = f.mul_const(block, block_channels);
+        let end = f.add_const(first_channel, block_channels);
         let limit = f.size(channels);
         let end = f.int(IntBinaryOp::MinU, end, limit);
         let x = f.ptr_offset(x, image, from.image * 4);

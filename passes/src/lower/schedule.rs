@@ -1,6 +1,7 @@
 //! How a convolution over lists runs at one level, beyond what all levels share.
 //!
-//! Layouts, lists and tile widths are common to all levels; the order of the work is not. The cost
+//! Layouts, lists and tile widths are common to all levels; the order of the work is not. How it goes through the
+//! blocks of lists follows from what the level keeps (`list_blocks`); for the rest the cost
 //! model picks the best of a few candidates per layer and level, unless a [`Schedules`] table, from
 //! measurements on the device, says otherwise. Text form: `stored/1`, `stored+prefetch/8`,
 //! `by-column/4`: the order of entries, whether lists are asked for ahead, and into how many parts the
