@@ -207,10 +207,9 @@ fn takes_lane_out(instruction: &str) -> bool {
         .unwrap_or((instruction, ""));
     match mnemonic {
         // The target comes last.
-        "movd" | "movq" | "vmovd" | "vmovq" => !operands
-            .rsplit(',')
-            .next()
-            .is_some_and(|to| to.contains("xmm")),
+        "movd" | "movq" | "vmovd" | "vmovq" => operands
+            .split_once(',')
+            .is_some_and(|(from, to)| from.contains("xmm") && !to.contains("xmm")),
         "umov" | "smov" | "vmov.u16" | "vmv.x.s" => true,
         "mov" => operands.starts_with('w') && operands.contains('['),
         _ => mnemonic.trim_start_matches('v').starts_with("pextr"),
