@@ -1,7 +1,9 @@
 //! Convolution: choose rows and blocks for the weight, store its lists, emit the list kernel.
 
 use super::list_blocks::{ListBlocks, TileReads};
-use super::list_conv::{COLUMN_ROWS, Candidates, LISTS_AHEAD, ListConv, ListConvBuffers};
+use super::list_conv::{
+    COLUMN_ROWS, Candidates, IndexWidth, LISTS_AHEAD, ListConv, ListConvBuffers,
+};
 use super::schedule::{EntryOrder, Schedule};
 use super::tile_access::{TileAccess, WithPadding};
 use super::tiles::ListTile;
@@ -12,10 +14,14 @@ use condensec_ir::ops::Conv2d;
 use condensec_ir::sparsity::formats::prefix_lists::{ListShape, PrefixLists};
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, LevelId, NodeId, TensorId};
+use std::ops::Range;
 
 /// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
 /// to 2 times the speed per value of single rows.
 const FILL_IN_LIMIT: f64 = 1.5;
+
+/// Bytes of a line of the first cache; 32 on a few small cores.
+const CACHE_LINE: usize = 64;
 
 /// Rows per group of the lists of a convolution's weight.
 pub(crate) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) -> usize {
@@ -56,11 +62,19 @@ fn list_blocks(
 ) -> Result<ListBlocks, String> {
     let weight = graph.tensor(conv.weight);
     let tile = ListTile::choose(target, list_rows(graph, conv.weight, conv.groups));
+    let runs = taps.runs(tile.width().min(n_pixels));
+    let bytes: usize = runs.iter().map(Range::len).sum();
+    let is_gapless = bytes >= taps.channel;
     let reads = TileReads {
         channels: weight.shape[1],
         n_taps: taps.taps.len(),
-        reach: taps.reach()?,
-        bytes_per_channel: taps.bytes_per_channel(tile.width().min(n_pixels)).max(1),
+        reach: taps.reach(),
+        bytes_per_channel: bytes.max(1),
+        // Whether a run shares its first and last line with other channels is left to chance.
+        cached_bytes_per_channel: match is_gapless {
+            true => bytes.max(1),
+            false => bytes + runs.len() * (CACHE_LINE - 4),
+        },
     };
     let levels = (0..graph.n_levels).map(LevelId);
     let kept: Vec<usize> = levels.map(|level| weight.n_kept(level)).collect();
@@ -119,28 +133,40 @@ impl Taps {
     }
 
     /// Bytes of a channel that a tile of `width` pixels reads.
-    fn bytes_per_channel(&self, width: usize) -> usize {
+    fn runs(&self, width: usize) -> Vec<Range<usize>> {
         let mut taps = self.taps.clone();
         taps.sort_unstable();
-        let mut bytes = 0;
-        let mut end = 0;
+        let mut runs: Vec<Range<usize>> = Vec::new();
         for tap in taps {
-            let tap_end = tap + width * 4;
-            bytes += tap_end - tap.max(end).min(tap_end);
-            end = tap_end.max(end);
+            let end = tap + width * 4;
+            match runs.last_mut() {
+                Some(run) if tap <= run.end => run.end = end,
+                _ => runs.push(tap..end),
+            }
         }
-        bytes
+        runs
     }
 
-    /// Channels that an index reaches.
-    fn reach(&self) -> Result<usize, String> {
+    /// Whether an index of 32 bits reaches all pixels of so many channels.
+    fn check_reach(&self, channels: usize) -> Result<(), String> {
+        let reach = (u64::from(u32::MAX) * self.unit() as u64) as usize;
+        let last_tap = self.taps.iter().copied().max().unwrap_or(0);
+        let span = channels.saturating_sub(1) * self.channel + last_tap;
+        match span <= reach {
+            true => Ok(()),
+            false => Err(format!(
+                "a tile spans {span} bytes, an index reaches {reach}"
+            )),
+        }
+    }
+
+    /// Channels whose pixels an index of 16 bits reaches.
+    fn reach(&self) -> usize {
         let reach = usize::from(u16::MAX) * self.unit();
         let last_tap = self.taps.iter().copied().max().unwrap_or(0);
         match reach.checked_sub(last_tap) {
-            Some(rest) => Ok(rest / self.channel + 1),
-            None => Err(format!(
-                "the window spans {last_tap} bytes, an index reaches {reach}"
-            )),
+            Some(rest) => rest / self.channel + 1,
+            None => 0,
         }
     }
 
@@ -207,6 +233,10 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         blocks,
         runs_tail: false,
         x_channel: taps.channel,
+        index: match blocks.channels() <= taps.reach() {
+            true => IndexWidth::Bits16,
+            false => IndexWidth::Bits32,
+        },
         index_unit: taps.unit(),
         has_scale: conv.scale.is_some(),
         activation: conv.activation,
@@ -217,7 +247,19 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     let n_taps = kh * kw;
     let index = |column: usize| {
         let (channel, tap) = (column / n_taps, column % n_taps);
-        (taps.offset(channel, tap) / taps.unit()) as u16
+        taps.offset(channel, tap) / taps.unit()
+    };
+    taps.check_reach(blocks.channels())?;
+    let add_indices = |lowering: &mut Lowering<'_>, columns: &mut dyn Iterator<Item = usize>| {
+        let indices = columns.map(index);
+        match spec.index {
+            IndexWidth::Bits16 => {
+                lowering.add_indices(&indices.map(|at| at as u16).collect::<Vec<_>>())
+            }
+            IndexWidth::Bits32 => {
+                lowering.add_wide_indices(&indices.map(|at| at as u32).collect::<Vec<_>>())
+            }
+        }
     };
     let candidates = Candidates {
         target: lowering.target,
@@ -235,18 +277,14 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         .zip(&schedules)
         .map(|(level, &schedule)| (schedule, blocks.runs_tail(level)))
         .collect();
-    let indices: Vec<u16> = lists.columns.iter().map(|&c| index(c as usize)).collect();
     let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
     let values = lowering.add_weights(&lists.values);
-    let indices = lowering.add_indices(&indices);
+    let indices = add_indices(lowering, &mut lists.columns.iter().map(|&c| c as usize));
     let is_by_column = |schedule: &Schedule| schedule.order == EntryOrder::ByColumn;
     let by_column = schedules.iter().any(is_by_column).then(|| {
-        let columns: Vec<u16> = (0..blocks.head.channels * n_taps).map(index).collect();
+        let columns = add_indices(lowering, &mut (0..blocks.head.channels * n_taps));
         let places = lists.places(COLUMN_ROWS);
-        (
-            lowering.add_indices(&columns),
-            lowering.add_indices(&places),
-        )
+        (columns, lowering.add_indices(&places))
     });
     let starts = lowering.add_u32_table(&with_lists_ahead(&lists.starts));
     let lengths = add_lengths(lowering, &lists)?;

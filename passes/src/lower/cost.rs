@@ -135,13 +135,7 @@ impl ListCost {
             EntryOrder::Stored => 0,
             EntryOrder::ByColumn => tile.rows,
         };
-        let entry = Work {
-            multiply_adds: sums,
-            vector_loads: tile.vectors as f64,
-            // The weights and the index, and by columns where each weight is.
-            scalar_loads: (tile.rows + 1 + n_places) as f64,
-            others: OTHER_PER_ENTRY + n_places as f64,
-        };
+        let entry = entry(tile.rows, tile.vectors, n_places);
         // Nobody stores more than one register per cycle.
         let storing = sums * target.registers_per_vector as f64 / core.loads.min(1.0) + 3.0;
         let others = sums * OTHER_PER_SUM + OTHER_PER_LIST;
@@ -183,6 +177,22 @@ impl ListCost {
     pub fn cycles(&self, n_entries: usize) -> u64 {
         (self.runs * (self.n_lists * self.per_list + n_entries as f64 * self.per_entry)) as u64
     }
+}
+
+/// What a list's entry takes of a tile; `n_places` values are looked up.
+fn entry(rows: usize, vectors: usize, n_places: usize) -> Work {
+    Work {
+        multiply_adds: (rows * vectors) as f64,
+        vector_loads: vectors as f64,
+        // The weights and the index, and by columns where each weight is.
+        scalar_loads: (rows + 1 + n_places) as f64,
+        others: OTHER_PER_ENTRY + n_places as f64,
+    }
+}
+
+/// Cycles that an entry takes a tile of `rows` rows and `vectors` vectors.
+pub(super) fn cycles_per_entry(target: &TargetInfo, rows: usize, vectors: usize) -> f64 {
+    entry(rows, vectors, 0).cycles(target)
 }
 
 /// A depthwise convolution without lists: every task computes `n_vectors` vectors of `n_multiply_adds`

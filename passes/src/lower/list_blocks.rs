@@ -1,20 +1,22 @@
 //! How the lists of a convolution are cut into blocks of input channels.
 //!
-//! An index reaches so many channels, and activations that a tile reads for group after group should stay in the first
-//! cache. A short list costs as much as a long one beside its entries, though, so that small blocks only pay for
-//! levels that keep much. And what sparse levels run should lie close together, not between what only dense ones do.
-//! Lists of several rows therefore have two kinds of blocks:
+//! Activations that a tile reads for group after group should stay in the first cache. A short list costs as much as a
+//! long one beside its entries, though, so that small blocks only pay for levels that keep much. And what sparse levels
+//! run should lie close together, not between what only dense ones do. Lists of several rows therefore have two kinds
+//! of blocks:
 //!
 //! ```text
 //! channels             0          64         128         192         256
-//! entries of levels    |  head: as far as an index reaches              |   every level, within a group
+//! entries of levels    |  head: all channels                            |   every level, within a group
 //! that keep much       | tail     | tail      | tail      | tail        |   around the groups
 //! ```
 //! Levels that run the head alone take its blocks one after the other with the sums of a group in registers. The
 //! others take blocks in the outer loop and keep the sums in the result meanwhile, the head's blocks first.
 //!
 //! ResNet-50 on Zen 3, densities of 0.05 to 0.2 in the head: they gain 4 to 8 %, the dense level 4 to 7 %. With all
-//! entries in small blocks sparse levels lose 5 to 8 %.
+//! entries in small blocks sparse levels lose 5 to 8 %. Lists of 3x3 windows are longer, and where their weights do not
+//! come from afar the head is in small blocks, too, and around the groups at every level: 5 to 12 % for the layers of
+//! ResNet-18 at densities of 0.05 to 0.2.
 
 use super::tiles::ListTile;
 use condensec_ir::LevelId;
@@ -23,8 +25,16 @@ use condensec_ir::target_info::TargetInfo;
 
 /// Levels that keep more than this share of what the densest one keeps run the tail.
 const TAIL_SHARE: f64 = 0.25;
+/// Share of the first cache that a block's activations take: weights pass through it, too.
+const CACHE_SHARE: f64 = 0.75;
+/// The same for the tail of windows; best of 1/4 to 3/4 for the 3x3 layers of ResNet-50 on Zen 3 (4 % at 7x7 and 14x14).
+const WINDOW_CACHE_SHARE: f64 = 0.5;
+/// Columns of a block, below which lists cost more than the cache saves even where nothing is left out.
+const FEWEST_COLUMNS: usize = 144;
 /// Entries of the tail in a list, below which lists cost more than the cache saves.
 const FEWEST_TAIL_ENTRIES: f64 = 32.0;
+/// The same for the head's entries at the sparsest level, which a cache miss delays more often.
+const FEWEST_HEAD_ENTRIES: f64 = 15.0;
 
 /// What a tile of a layer reads, and how far its indices reach.
 pub(super) struct TileReads {
@@ -32,10 +42,12 @@ pub(super) struct TileReads {
     pub channels: usize,
     /// Entries that a channel may have.
     pub n_taps: usize,
-    /// Channels that an index reaches.
+    /// Channels that an index of 16 bits reaches.
     pub reach: usize,
     /// Bytes of a channel.
     pub bytes_per_channel: usize,
+    /// The same, with the rest of the cache lines.
+    pub cached_bytes_per_channel: usize,
 }
 
 /// Blocks of equally many channels each; the last one may have fewer.
@@ -76,12 +88,13 @@ impl ListBlocks {
     pub fn choose(target: &TargetInfo, tile: ListTile, reads: &TileReads, kept: &[usize]) -> Self {
         let n_levels = kept.len() as u32;
         // List lengths are stored as u16.
-        let most = reads.reach.min(usize::from(u16::MAX) / reads.n_taps);
-        let most = most.min(reads.channels);
+        let most = (usize::from(u16::MAX) / reads.n_taps).min(reads.channels);
         if tile.rows == 1 {
             // Single rows load a vector per multiply-add, more than a second cache delivers. 7/8 of the first one, as
             // measured best for blocks of 28 KiB in 32 KiB.
             let cached = target.l1_bytes * 7 / 8 / reads.bytes_per_channel;
+            // Indices are a third of an entry.
+            let most = most.min(reads.reach.max(1));
             return Self {
                 head: Blocks::of(reads.channels, most.min(cached)),
                 tail: Blocks::NONE,
@@ -89,39 +102,56 @@ impl ListBlocks {
                 is_head_around: true,
             };
         }
-        let head = Self {
-            head: Blocks::of(reads.channels, most),
-            tail: Blocks::NONE,
-            tail_level: n_levels,
-            is_head_around: false,
+        let far = Blocks::of(reads.channels, most);
+        let cached = |share: f64| {
+            let fitting = share * target.l1_bytes as f64 / reads.cached_bytes_per_channel as f64;
+            let fewest = FEWEST_COLUMNS.div_ceil(reads.n_taps);
+            let channels = (fitting as usize).max(fewest);
+            match channels * reads.cached_bytes_per_channel <= target.l1_bytes {
+                true => Blocks::of(reads.channels, channels.min(most)),
+                false => far,
+            }
         };
-        let tail = Blocks::of(
-            reads.channels,
-            most.min(target.l1_bytes * 3 / 4 / reads.bytes_per_channel),
-        );
+        let tail = cached(match reads.n_taps {
+            1 => CACHE_SHARE,
+            _ => WINDOW_CACHE_SHARE,
+        });
+        let near_head = cached(CACHE_SHARE);
         let top = kept.last().copied().unwrap_or(0) as f64;
         let tail_level = kept
             .iter()
             .take_while(|&&n| n as f64 <= TAIL_SHARE * top)
             .count();
-        let below = match tail_level {
+        let in_head = match tail_level {
             0 => 0,
             level => kept[level - 1],
         };
-        let entries_per_list =
-            (top - below as f64) / top.max(1.0) * (tail.channels * reads.n_taps) as f64;
-        if tail.n_blocks == 1 || entries_per_list < FEWEST_TAIL_ENTRIES {
-            return head;
+        let entries_per_list = |blocks: Blocks, n_kept: usize| {
+            n_kept as f64 / top.max(1.0) * (blocks.channels * reads.n_taps) as f64
+        };
+        let n_dense = kept.last().map_or(0, |top| top - in_head);
+        let tail_pays = entries_per_list(tail, n_dense) >= FEWEST_TAIL_ENTRIES;
+        if tail.n_blocks == far.n_blocks || !tail_pays {
+            return Self {
+                head: far,
+                tail: Blocks::NONE,
+                tail_level: n_levels,
+                is_head_around: false,
+            };
         }
+        let is_head_around = tail_level > 0
+            && near_head.n_blocks > far.n_blocks
+            && in_head * 4 <= 2 * target.l2_bytes
+            && entries_per_list(near_head, kept[0]) >= FEWEST_HEAD_ENTRIES;
         Self {
-            head: if tail_level == 0 {
-                Blocks::NONE
-            } else {
-                head.head
+            head: match (tail_level, is_head_around) {
+                (0, _) => Blocks::NONE,
+                (_, true) => near_head,
+                (_, false) => far,
             },
             tail,
             tail_level: tail_level as u32,
-            is_head_around: false,
+            is_head_around,
         }
     }
 
@@ -134,6 +164,11 @@ impl ListBlocks {
         let mut blocks = cover(&self.head, 0..self.tail_level);
         blocks.extend(cover(&self.tail, self.tail_level..n_levels));
         blocks
+    }
+
+    /// Channels of the largest block.
+    pub fn channels(&self) -> usize {
+        self.head.channels.max(self.tail.channels)
     }
 
     /// Whether `level` runs the tail.
@@ -179,6 +214,7 @@ mod tests {
             n_taps: 1,
             reach,
             bytes_per_channel,
+            cached_bytes_per_channel: bytes_per_channel,
         };
         ListBlocks::choose(&target, ListTile::choose(&target, rows), &reads, kept)
     }
@@ -189,10 +225,23 @@ mod tests {
 
     #[test]
     fn levels_that_keep_much_run_small_blocks() {
-        let chosen = choose(4, 700, 400, &[10, 25, 50, 100]);
-        assert_eq!((chosen.head, chosen.tail), (blocks(350, 2), blocks(234, 3)));
+        // Lists of small blocks would have 234 / 20 entries.
+        let chosen = choose(4, 700, 400, &[5, 25, 50, 100]);
+        assert_eq!((chosen.head, chosen.tail), (blocks(700, 1), blocks(234, 3)));
         assert_eq!(chosen.tail_level, 2);
         assert!(chosen.stores_sums());
+        assert!(!chosen.is_head_around);
+    }
+
+    #[test]
+    fn the_head_has_small_blocks_where_lists_are_long_and_weights_near() {
+        let chosen = choose(4, 700, 400, &[10, 25, 50, 100]);
+        assert_eq!((chosen.head, chosen.tail), (blocks(234, 3), blocks(234, 3)));
+        assert_eq!(chosen.tail_level, 2);
+        assert!(chosen.is_head_around);
+        let far = choose(4, 700, 400, &[200_000, 500_000, 1_000_000, 2_000_000]);
+        assert_eq!(far.head, blocks(700, 1));
+        assert!(!far.is_head_around);
     }
 
     #[test]
@@ -241,7 +290,7 @@ mod tests {
         }
     }
 
-    /// Two channel groups; a window whose channels lie so far apart that an index reaches few of them.
+    /// Two channel groups; a window whose channels lie so far apart that 16 bits reach few of them.
     #[test]
     fn kernels_of_groups_and_of_several_heads() {
         let join = |n: usize, value: &dyn Fn(usize) -> usize| {
@@ -267,34 +316,41 @@ mod tests {
         }
     }
 
+    /// Heads of 1x1 lists are one block, those of windows small ones around the groups.
     #[test]
     fn kernels_take_heads_and_tails() {
-        let (n_outputs, n_inputs) = (8, 320);
-        let join = |value: fn(usize) -> usize| {
-            let values = (0..n_outputs * n_inputs).map(|i| value(i).to_string());
-            values.collect::<Vec<_>>().join(", ")
-        };
-        let weights = join(|i| i % 7 + 1);
-        // A fifth of the columns in the head, which another fifth joins in the tail.
-        let levels = join(|i| [0, 2, 1, 2, 2][(i % 320 + i / 320 / 4) % 5]);
-        for (levels, title) in [(levels, "three levels"), (join(|_| 0), "all at L0")] {
-            for residual in [false, true] {
-                let (operand, flag) = match residual {
-                    true => (", %r", ", residual"),
-                    false => ("", ""),
-                };
-                let graph = parse_graph(&format!(
-                    "graph @layer levels(3) (%x: f32[2, {n_inputs}, 6, 7]) -> (%z) {{
-                       tensor @v : f32[{n_outputs}, {n_inputs}, 1, 1] = [{weights}]
-                       tensor @w : f32[{n_outputs}, {n_inputs}, 1, 1] = [{weights}] level [{levels}] block [4, 1, 1, 1]
-                       tensor @b : f32[{n_outputs}] = [1, 2, 3, 4, 5, 6, 7, 8]
-                       %r = conv2d %x {{weight=@v}} : f32[2, {n_outputs}, 6, 7]
-                       %y = conv2d %x{operand} {{weight=@w, bias=@b{flag}, activation=relu}} : f32[2, {n_outputs}, 6, 7]
-                       %z = unary %y {{kind=relu}} : f32[2, {n_outputs}, 6, 7]
-                     }}"
-                ))
-                .unwrap_or_else(|e| panic!("{title}: {e:?}"));
-                check_graph(&graph, PIPELINE);
+        let n_outputs = 8;
+        for (window, n_inputs) in [(1, 320), (3, 160)] {
+            let n_columns = n_inputs * window * window;
+            let join = |value: &dyn Fn(usize) -> usize| {
+                let values = (0..n_outputs * n_columns).map(|i| value(i).to_string());
+                values.collect::<Vec<_>>().join(", ")
+            };
+            let (weights, pad) = (join(&|i| i % 2 + 1), window / 2);
+            // A fifth of the columns in the head, which another fifth joins in the tail.
+            let levels = join(&|i| [0, 2, 1, 2, 2][(i % n_columns + i / n_columns / 4) % 5]);
+            for (levels, title) in [(levels, "three levels"), (join(&|_| 0), "all at L0")] {
+                for residual in [false, true] {
+                    let (operand, flag) = match residual {
+                        true => (", %r", ", residual"),
+                        false => ("", ""),
+                    };
+                    let graph = parse_graph(&format!(
+                        "graph @layer levels(3) (%x: f32[2, {n_inputs}, 6, 7]) -> (%z) {{
+                           tensor @v : f32[{n_outputs}, {n_inputs}, {window}, {window}] = [{weights}]
+                           tensor @w : f32[{n_outputs}, {n_inputs}, {window}, {window}] = [{weights}] \
+                             level [{levels}] block [4, 1, 1, 1]
+                           tensor @b : f32[{n_outputs}] = [1, 2, 3, 4, 5, 6, 7, 8]
+                           %r = conv2d %x {{weight=@v, pads=[{pad}, {pad}, {pad}, {pad}]}} \
+                             : f32[2, {n_outputs}, 6, 7]
+                           %y = conv2d %x{operand} {{weight=@w, bias=@b{flag}, activation=relu, \
+                             pads=[{pad}, {pad}, {pad}, {pad}]}} : f32[2, {n_outputs}, 6, 7]
+                           %z = unary %y {{kind=relu}} : f32[2, {n_outputs}, 6, 7]
+                         }}"
+                    ))
+                    .unwrap_or_else(|e| panic!("{window}, {title}: {e:?}"));
+                    check_graph(&graph, PIPELINE);
+                }
             }
         }
     }

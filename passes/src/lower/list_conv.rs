@@ -32,7 +32,7 @@ use super::list_blocks::{Blocks, ListBlocks};
 use super::math::emit_unary;
 use super::schedule::EntryOrder;
 use super::tile_access::TileAccess;
-use super::tiles::{ListTile, PixelVector};
+use super::tiles::{ListTile, PixelVector, RestTile};
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, MemoryType, Value};
 use condensec_ir::ops::UnaryKind;
 use splats::Splats;
@@ -59,6 +59,8 @@ pub(super) struct ListConv {
     pub runs_tail: bool,
     /// Bytes between two channels of the input.
     pub x_channel: usize,
+    /// How an index is stored.
+    pub index: IndexWidth,
     /// Bytes that an index counts in.
     pub index_unit: usize,
     pub has_scale: bool,
@@ -68,6 +70,31 @@ pub(super) struct ListConv {
     pub order: EntryOrder,
     /// Whether a list asks the caches for the next ones.
     pub prefetches: bool,
+}
+
+/// Bits of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IndexWidth {
+    /// Half the memory.
+    Bits16,
+    /// Reaches every channel.
+    Bits32,
+}
+
+impl IndexWidth {
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bits16 => 2,
+            Self::Bits32 => 4,
+        }
+    }
+
+    fn memory_type(self) -> MemoryType {
+        match self {
+            Self::Bits16 => MemoryType::U16,
+            Self::Bits32 => MemoryType::U32,
+        }
+    }
 }
 
 /// Addresses that a kernel starts from.
@@ -86,6 +113,14 @@ pub(super) struct ListConvBuffers {
     pub bias: Option<Value>,
     /// u16 `[rows]`: output channel of every row, if they are not in order.
     pub channels: Option<Value>,
+}
+
+/// What a task is.
+#[derive(Clone, Copy)]
+struct TileNumber {
+    image: Value,
+    part: Value,
+    tile: Value,
 }
 
 /// Where one tile works.
@@ -133,7 +168,7 @@ impl Group<'_> {
 
 impl ListConv {
     pub fn tiles_per_image(&self) -> usize {
-        self.n_pixels.div_ceil(self.tile.width())
+        self.tile.cut(self.n_pixels).n_tiles()
     }
 
     /// Independent tasks: one per image, part of the rows, and tile.
@@ -188,44 +223,89 @@ impl ListConv {
 
     /// Emits the loop over tasks.
     pub fn emit(&self, kernel: &mut KernelBuilder, buffers: ListConvBuffers) {
-        let width = self.tile.width();
-        let tiles = self.tiles_per_image();
-        let n_full = self.n_pixels / width;
-        let all = self.tile.vectors_for(width);
-        let tail = self.tile.vectors_for(self.n_pixels % width);
+        let cut = self.tile.cut(self.n_pixels);
         kernel.for_tasks(|f, task| {
             // All tiles of one part follow each other: its weights stay in the cache.
-            let (rest, tile) = f.div_rem_const(task, tiles);
+            let (rest, tile) = f.div_rem_const(task, cut.n_tiles());
             let (image, part) = f.div_rem_const(rest, self.n_parts());
-            let at = TileAddresses {
-                part,
-                x: self.x.tile(f, buffers.x, image, tile, width),
-                y: self.y.tile(f, buffers.y, image, tile, width),
-                residual: self
-                    .residual
-                    .zip(buffers.residual)
-                    .map(|(access, base)| access.tile(f, base, image, tile, width)),
-            };
-            match (n_full, tail.len()) {
-                (_, 0) => self.emit_tile(f, &buffers, at, &all),
-                (0, _) => self.emit_tile(f, &buffers, at, &tail),
-                _ => {
-                    let full = f.size(n_full);
-                    let is_full = f.compare(CompareOp::Lt, tile, full);
-                    f.if_else(
-                        is_full,
-                        |f| {
-                            self.emit_tile(f, &buffers, at, &all);
-                            Vec::new()
-                        },
-                        |f| {
-                            self.emit_tile(f, &buffers, at, &tail);
-                            Vec::new()
-                        },
-                    );
-                }
-            }
+            let of = TileNumber { image, part, tile };
+            self.emit_tiles(f, &buffers, of, cut.n_full, &cut.rest);
         });
+    }
+
+    /// Whichever `of` is of `n_full` whole tiles and those of `rest` behind them.
+    fn emit_tiles(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        of: TileNumber,
+        n_full: usize,
+        rest: &[RestTile],
+    ) {
+        let Some((last, before)) = rest.split_last() else {
+            return self.emit_whole_tile(f, buffers, of);
+        };
+        let n_before = n_full + before.len();
+        if n_before == 0 {
+            return self.emit_rest_tile(f, buffers, of, last);
+        }
+        let number = f.size(n_before);
+        let is_before = f.compare(CompareOp::Lt, of.tile, number);
+        f.if_else(
+            is_before,
+            |f| {
+                self.emit_tiles(f, buffers, of, n_full, before);
+                Vec::new()
+            },
+            |f| {
+                self.emit_rest_tile(f, buffers, of, last);
+                Vec::new()
+            },
+        );
+    }
+
+    fn emit_whole_tile(&self, f: &mut FunctionBuilder, buffers: &ListConvBuffers, of: TileNumber) {
+        let width = self.tile.width();
+        let at = self.addresses(f, buffers, of.part, |f, access, base| {
+            access.tile(f, base, of.image, of.tile, width)
+        });
+        self.emit_tile(f, buffers, at, &self.tile.vectors_for(width));
+    }
+
+    fn emit_rest_tile(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        of: TileNumber,
+        tile: &RestTile,
+    ) {
+        let start = |access: TileAccess| access.starting_at(tile.first);
+        let kernel = Self {
+            x: start(self.x),
+            y: start(self.y),
+            residual: self.residual.map(start),
+            ..self.clone()
+        };
+        let at = kernel.addresses(f, buffers, of.part, |f, access, base| {
+            access.start(f, base, of.image)
+        });
+        kernel.emit_tile(f, buffers, at, &tile.vectors);
+    }
+
+    fn addresses(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        part: Value,
+        tile: impl Fn(&mut FunctionBuilder, &TileAccess, Value) -> Value,
+    ) -> TileAddresses {
+        let residual = self.residual.zip(buffers.residual);
+        TileAddresses {
+            part,
+            x: tile(f, &self.x, buffers.x),
+            y: tile(f, &self.y, buffers.y),
+            residual: residual.map(|(access, base)| tile(f, &access, base)),
+        }
     }
 
     /// All output channels of one tile.

@@ -312,6 +312,11 @@ impl<'a> Lowering<'a> {
         self.append(self.indices, values.iter().flat_map(|v| v.to_le_bytes()), 4)
     }
 
+    /// Stores 32-bit list indices.
+    pub fn add_wide_indices(&mut self, values: &[u32]) -> Symbol {
+        self.append(self.indices, values.iter().flat_map(|v| v.to_le_bytes()), 4)
+    }
+
     /// Stores a table of 16-bit numbers.
     pub fn add_u16_table(&mut self, values: &[u16]) -> Symbol {
         self.append(self.tables, values.iter().flat_map(|v| v.to_le_bytes()), 4)

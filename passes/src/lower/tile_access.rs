@@ -12,6 +12,8 @@ pub(super) struct TileAccess {
     strip: Option<(usize, usize)>,
     /// Distance of two channels.
     pub channel: usize,
+    /// Pixel of the map that a tile's pixels count from, where that is known beforehand. Only strips need it.
+    start: usize,
 }
 
 impl TileAccess {
@@ -33,6 +35,7 @@ impl TileAccess {
                     origin: origin * 4,
                     strip: None,
                     channel: planes.plane * 4,
+                    start: 0,
                 })
             }
             Layout::Strips(strips) => Ok(Self {
@@ -40,6 +43,7 @@ impl TileAccess {
                 origin: 0,
                 strip: Some((strips.width, shape[1] * strips.width * 4)),
                 channel: strips.width * 4,
+                start: 0,
             }),
             Layout::Plain => Err("a convolution needs planes or strips".into()),
         }
@@ -74,8 +78,27 @@ impl TileAccess {
         }
     }
 
+    /// The same for the one tile that begins with the map's pixel `first`.
+    pub fn starting_at(&self, first: usize) -> Self {
+        Self {
+            start: first,
+            ..*self
+        }
+    }
+
+    /// Address of the tile that the access starts at, of image `image` in storage at `base`.
+    pub fn start(&self, f: &mut FunctionBuilder, base: Value, image: Value) -> Value {
+        let at = self.image(f, base, image);
+        f.ptr_add_const(at, self.in_map(self.start))
+    }
+
     /// Offset of a tile's pixel `pixel` from the tile's address.
     pub fn pixel(&self, pixel: usize) -> usize {
+        self.in_map(self.start + pixel) - self.in_map(self.start)
+    }
+
+    /// Offset of a map's pixel from its first one.
+    fn in_map(&self, pixel: usize) -> usize {
         match self.strip {
             Some((strip_width, strip_bytes)) => {
                 pixel / strip_width * strip_bytes + pixel % strip_width * 4

@@ -2,6 +2,7 @@
 //!
 //! What tiles there are is data of the target, see [`Tiles`](condensec_ir::target_info::Tiles).
 
+use super::cost::cycles_per_entry;
 use condensec_ir::target_info::{TargetInfo, Tile};
 
 /// A register tile.
@@ -13,6 +14,35 @@ pub struct ListTile {
     pub vectors: usize,
     /// f32 lanes per vector; 1 for scalar code.
     pub lanes: usize,
+    /// Vectors that the last tile of a map has at least, if there is another tile before it.
+    pub fewest: usize,
+}
+
+/// How a map is cut into tiles.
+///
+/// A tile of few vectors takes about as long as one of some more, because it loads as many weights. Where only few
+/// vectors are left for the last tile, it therefore shares those of the tile before: seven vectors are 3 + 2 + 2 and not
+/// 3 + 3 + 1 on AVX2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TileCut {
+    /// Whole tiles, from the first pixel on.
+    pub n_full: usize,
+    /// Tiles behind them.
+    pub rest: Vec<RestTile>,
+}
+
+/// A tile with fewer vectors than whole ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RestTile {
+    /// Its first pixel in the map.
+    pub first: usize,
+    pub vectors: Vec<PixelVector>,
+}
+
+impl TileCut {
+    pub fn n_tiles(&self) -> usize {
+        self.n_full + self.rest.len()
+    }
 }
 
 /// Neighbouring pixels of a tile that one vector holds.
@@ -32,10 +62,16 @@ impl ListTile {
     pub fn choose(target: &TargetInfo, rows: usize) -> Self {
         let tile = target.tiles.iter().find(|tile| tile.rows == rows);
         let &Tile { rows, vectors } = tile.expect("lists have rows as tiles have");
+        let cycles = |n_vectors| cycles_per_entry(target, rows, n_vectors);
+        let is_worth_a_tile = |&last: &usize| {
+            let both = vectors + last;
+            cycles(vectors) + cycles(last) <= cycles(both.div_ceil(2)) + cycles(both / 2)
+        };
         Self {
             rows,
             vectors,
             lanes: target.lanes,
+            fewest: (1..vectors).find(is_worth_a_tile).unwrap_or(vectors),
         }
     }
 
@@ -60,6 +96,38 @@ impl ListTile {
         vectors
     }
 
+    /// The tiles of a map of `n_pixels` flat pixels.
+    pub(super) fn cut(&self, n_pixels: usize) -> TileCut {
+        let (n_whole, last) = (n_pixels / self.width(), n_pixels % self.width());
+        let n_vectors = last.div_ceil(self.lanes);
+        let rest = |first: usize, n: usize| RestTile {
+            first,
+            vectors: self.vectors_for(n),
+        };
+        if n_vectors == 0 {
+            return TileCut {
+                n_full: n_whole,
+                rest: Vec::new(),
+            };
+        }
+        let n_full = n_whole.saturating_sub(usize::from(n_vectors < self.fewest));
+        let first = n_full * self.width();
+        if n_full == n_whole {
+            return TileCut {
+                n_full,
+                rest: vec![rest(first, last)],
+            };
+        }
+        let half = (self.vectors + n_vectors).div_ceil(2) * self.lanes;
+        TileCut {
+            n_full,
+            rest: vec![
+                rest(first, half),
+                rest(first + half, self.width() + last - half),
+            ],
+        }
+    }
+
     /// Row counts that have tiles, most first.
     pub const ROWS: &'static [usize] = &[4, 2, 1];
 }
@@ -79,5 +147,24 @@ mod tests {
         assert_eq!(lanes(1), [4]);
         let scalar = ListTile::choose(&TargetInfo::typical(1, 32), 4);
         assert_eq!(scalar.vectors_for(3).len(), 3);
+    }
+
+    #[test]
+    fn the_last_tiles_share_what_is_left() {
+        let tile = ListTile::choose(&TargetInfo::typical(8, 16), 4);
+        assert_eq!((tile.vectors, tile.fewest), (3, 2));
+        let cut = |n_pixels| {
+            let cut = tile.cut(n_pixels);
+            let rest = cut.rest.iter();
+            let lanes = |rest: &RestTile| rest.vectors.iter().map(|v| v.lanes).collect::<Vec<_>>();
+            let rest: Vec<_> = rest.map(|rest| (rest.first, lanes(rest))).collect();
+            (cut.n_full, rest)
+        };
+        assert_eq!(cut(48), (2, vec![]));
+        assert_eq!(cut(64), (2, vec![(48, vec![8, 8])]));
+        assert_eq!(cut(55), (1, vec![(24, vec![8, 8]), (40, vec![8, 8])]));
+        assert_eq!(cut(49), (1, vec![(24, vec![8, 8]), (40, vec![8, 4])]));
+        assert_eq!(cut(25), (0, vec![(0, vec![8, 8]), (16, vec![8, 4])]));
+        assert_eq!(cut(7), (0, vec![(0, vec![8])]));
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! values   f32 [entries][R]        list after list: block major, then group
-//! indices  u16 [entries]           address of the column's activation, relative to the block
+//! indices  u16|u32 [entries]       address of the column's activation, relative to the block
 //! starts   u32 [lists]             first entry of the list
 //! lengths  u16 [level][lists]      entries that the level runs
 //! ```

@@ -106,7 +106,7 @@ impl Candidates<'_> {
     }
 
     fn entry_bytes(&self) -> usize {
-        self.lists.rows * 4 + 2
+        self.lists.rows * 4 + self.stored.index.bytes()
     }
 
     fn tile(&self, order: EntryOrder) -> ListTile {
@@ -133,7 +133,7 @@ impl Candidates<'_> {
     /// Predicted cycles of a run at `level`.
     pub fn cycles(&self, level: LevelId, schedule: Schedule) -> u64 {
         let tile = self.tile(schedule.order);
-        let n_tiles = self.stored.n_pixels.div_ceil(tile.width());
+        let n_tiles = tile.cut(self.stored.n_pixels).n_tiles();
         let runs_tail = self.stored.blocks.runs_tail(level);
         let n_blocks = self.stored.blocks.n_blocks(runs_tail);
         let n_lists = self.lists.n_groups * n_blocks * self.lists.rows / tile.rows;

@@ -48,7 +48,8 @@ impl ListConv {
     ) -> Vec<Value> {
         let entry_bytes = self.tile.rows * 4;
         let (first, length) = list_bounds(f, buffers, list, 0);
-        let indices = f.ptr_offset(buffers.indices, first, 2);
+        let index_bytes = self.index.bytes();
+        let indices = f.ptr_offset(buffers.indices, first, index_bytes);
         let values = f.ptr_offset(buffers.values, first, entry_bytes);
         let ahead = self
             .prefetches
@@ -61,10 +62,10 @@ impl ListConv {
                 let next = f.ptr_add(value_at, distance);
                 f.prefetch(next);
             }
-            let at = f.ptr_offset(indices, entry, 2);
+            let at = f.ptr_offset(indices, entry, index_bytes);
             let mut next = vec![f.ptr_add_const(value_at, n * entry_bytes)];
             for (number, sums) in carried[1..].chunks(start.len()).take(n).enumerate() {
-                let index = f.load(MemoryType::U16, at, number * 2);
+                let index = f.load(self.index.memory_type(), at, number * index_bytes);
                 let x = f.ptr_offset(x, index, self.index_unit);
                 let weight = |f: &mut FunctionBuilder, row: usize| {
                     f.load(MemoryType::F32, value_at, number * entry_bytes + row * 4)
@@ -145,7 +146,7 @@ impl ListConv {
             let end = f.ptr_add(end, back);
             f.prefetch(end);
         };
-        ends(f, buffers.indices, 2);
+        ends(f, buffers.indices, self.index.bytes());
         if self.tile.rows == 1 {
             ends(f, buffers.values, entry_bytes);
             return None;
@@ -178,8 +179,8 @@ impl ListConv {
         f.for_loop(zero, n_columns, 1, start, |f, column, sums| {
             let ahead = f.ptr_offset(next_values, column, rows * 4);
             f.prefetch(ahead);
-            let at = f.ptr_offset(buffers.indices, column, 2);
-            let index = f.load(MemoryType::U16, at, 0);
+            let at = f.ptr_offset(buffers.indices, column, self.index.bytes());
+            let index = f.load(self.index.memory_type(), at, 0);
             let x = f.ptr_offset(x, index, self.index_unit);
             let places = f.ptr_offset(places, column, rows * 2);
             let weight = |f: &mut FunctionBuilder, row: usize| {
