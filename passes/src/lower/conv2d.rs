@@ -147,6 +147,18 @@ impl Taps {
         runs
     }
 
+    /// The last tap of every run that has no other one a row of `pitch` pixels below it. What the others read, tiles of
+    /// the rows above have read.
+    fn leading(&self, width: usize, pitch: usize) -> Vec<usize> {
+        let runs = self.runs(width);
+        let has_below = |run: &Range<usize>| {
+            let below = run.start + pitch * 4;
+            runs.iter().any(|other| other.start == below)
+        };
+        let leading = runs.iter().filter(|&run| !has_below(run));
+        leading.map(|run| run.end - width * 4).collect()
+    }
+
     /// Whether an index of 32 bits reaches all pixels of so many channels.
     fn check_reach(&self, channels: usize) -> Result<(), String> {
         let reach = (u64::from(u32::MAX) * self.unit() as u64) as usize;
@@ -219,6 +231,12 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         }
         false => None,
     };
+    let values = [operands.as_slice(), &[id]].concat();
+    let image_bytes: usize = values
+        .iter()
+        .map(|&id| graph.node(id))
+        .map(|node| node.layout.n_elems(&node.shape) / node.shape[0] * 4)
+        .sum();
     let spec = ListConv {
         tile,
         vector_registers: lowering.target.vector_registers,
@@ -233,6 +251,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         blocks,
         runs_tail: false,
         x_channel: taps.channel,
+        leading_taps: taps.leading(tile.width().min(n_pixels), pitch),
         index: match blocks.channels() <= taps.reach() {
             true => IndexWidth::Bits16,
             false => IndexWidth::Bits32,
@@ -243,6 +262,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         groups_per_task: usize::MAX,
         order: EntryOrder::Stored,
         prefetches: false,
+        is_far: 2 * image_bytes > lowering.target.l2_bytes,
     };
     let n_taps = kh * kw;
     let index = |column: usize| {

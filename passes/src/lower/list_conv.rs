@@ -21,6 +21,7 @@
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
 
 mod candidates;
+mod look_ahead;
 mod micro_kernel;
 mod splats;
 
@@ -35,6 +36,7 @@ use super::tile_access::TileAccess;
 use super::tiles::{ListTile, PixelVector, RestTile};
 use condensec_ir::kernel::{CompareOp, FunctionBuilder, IntBinaryOp, MemoryType, Value};
 use condensec_ir::ops::UnaryKind;
+use look_ahead::Places;
 use splats::Splats;
 
 /// All that the kernel's code depends on; layers that agree here share it.
@@ -59,6 +61,8 @@ pub(super) struct ListConv {
     pub runs_tail: bool,
     /// Bytes between two channels of the input.
     pub x_channel: usize,
+    /// Taps, in bytes, at which a tile is the first to read pixels: the last one of each run that has no other below.
+    pub leading_taps: Vec<usize>,
     /// How an index is stored.
     pub index: IndexWidth,
     /// Bytes that an index counts in.
@@ -70,6 +74,8 @@ pub(super) struct ListConv {
     pub order: EntryOrder,
     /// Whether a list asks the caches for the next ones.
     pub prefetches: bool,
+    /// Whether the input, the result and the residual come from beyond the last private cache.
+    pub is_far: bool,
 }
 
 /// Bits of an index.
@@ -124,19 +130,23 @@ struct TileNumber {
 }
 
 /// Where one tile works.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct TileAddresses {
     part: Value,
     x: Value,
     y: Value,
     residual: Option<Value>,
+    /// What the next tile reads.
+    next: Option<Places>,
 }
 
 /// One group of rows inside the kernel.
 #[derive(Clone, Copy)]
 struct Group<'a> {
-    /// Index of the group's list in a block, and the same times the list's row.
+    /// Index of the group's list in a block.
     list: Value,
+    /// Groups of the task before it.
+    turn: Value,
     x: Value,
     /// First channel of the group, or channel 0 if `channels` says which they are.
     y: Value,
@@ -186,6 +196,11 @@ impl ListConv {
         self.rows_per_channel_group.div_ceil(self.tile.rows)
     }
 
+    /// Groups of rows that a task does, but for the last one.
+    fn groups_per_task(&self) -> usize {
+        self.groups_per_task.min(self.n_groups())
+    }
+
     fn n_groups(&self) -> usize {
         self.channel_groups * self.groups_per_channel_group()
     }
@@ -198,6 +213,11 @@ impl ListConv {
     fn is_block_outer(&self) -> bool {
         let is_around = self.runs_tail || self.blocks.is_head_around;
         is_around && self.n_blocks() > 1
+    }
+
+    /// Whether a tile asks the caches for what the next one reads. Lists of single rows are too short for it.
+    fn asks_ahead(&self) -> bool {
+        self.is_far && self.tile.rows > 1
     }
 
     /// First channel of a block, from the first one of the channel group.
@@ -269,6 +289,10 @@ impl ListConv {
         let at = self.addresses(f, buffers, of.part, |f, access, base| {
             access.tile(f, base, of.image, of.tile, width)
         });
+        let next = self
+            .asks_ahead()
+            .then(|| self.next_input(f, buffers, of, &at));
+        let at = TileAddresses { next, ..at };
         self.emit_tile(f, buffers, at, &self.tile.vectors_for(width));
     }
 
@@ -305,6 +329,7 @@ impl ListConv {
             x: tile(f, &self.x, buffers.x),
             y: tile(f, &self.y, buffers.y),
             residual: residual.map(|(access, base)| tile(f, &access, base)),
+            next: None,
         }
     }
 
@@ -317,13 +342,23 @@ impl ListConv {
         vectors: &[PixelVector],
     ) {
         if self.is_block_outer() {
+            let n_turns = self.groups_per_task() * self.n_blocks();
             f.for_range(self.n_blocks(), |f, block| {
-                self.emit_groups(f, buffers, at, vectors, &mut |f, group| {
+                self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
+                    if let Some(next) = &at.next {
+                        let before = f.mul_const(block, self.groups_per_task());
+                        let turn = f.add(before, group.turn);
+                        self.ask_for_share(f, next, turn, n_turns);
+                    }
                     self.emit_group_of_block(f, buffers, group, block);
                 });
             });
         } else {
-            self.emit_groups(f, buffers, at, vectors, &mut |f, group| {
+            self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
+                if let Some(next) = &at.next {
+                    self.ask_for_share(f, next, group.turn, self.groups_per_task());
+                    self.ask_for_results(f, group);
+                }
                 self.emit_group(f, buffers, group)
             });
         }
@@ -334,7 +369,7 @@ impl ListConv {
         &self,
         f: &mut FunctionBuilder,
         buffers: &ListConvBuffers,
-        at: TileAddresses,
+        at: &TileAddresses,
         vectors: &[PixelVector],
         body: &mut dyn FnMut(&mut FunctionBuilder, Group<'_>),
     ) {
@@ -345,52 +380,58 @@ impl ListConv {
         f.for_range(self.channel_groups, |f, channel_group| {
             let x = f.ptr_offset(at.x, channel_group, self.x_channel_group);
             let first_list = f.mul_const(channel_group, per);
-            let mut emit = |f: &mut FunctionBuilder, number: Value, rows: usize| {
-                let list = f.add(first_list, number);
-                let channel = if per * self.tile.rows == self.rows_per_channel_group {
-                    f.mul_const(list, self.tile.rows)
-                } else {
-                    let first = f.mul_const(channel_group, self.rows_per_channel_group);
-                    let within = f.mul_const(number, self.tile.rows);
-                    f.add(first, within)
+            let mut emit =
+                |f: &mut FunctionBuilder, number: Value, before: Option<Value>, rows: usize| {
+                    let list = f.add(first_list, number);
+                    let turn = match before {
+                        Some(before) => f.sub(number, before),
+                        None => list,
+                    };
+                    let channel = if per * self.tile.rows == self.rows_per_channel_group {
+                        f.mul_const(list, self.tile.rows)
+                    } else {
+                        let first = f.mul_const(channel_group, self.rows_per_channel_group);
+                        let within = f.mul_const(number, self.tile.rows);
+                        f.add(first, within)
+                    };
+                    let channels = buffers
+                        .channels
+                        .map(|channels| f.ptr_offset(channels, channel, 2));
+                    let mut first = |base: Value, access: &TileAccess| match channels {
+                        None => f.ptr_offset(base, channel, access.channel),
+                        Some(_) => base,
+                    };
+                    let y = first(at.y, &self.y);
+                    let residual = self
+                        .residual
+                        .zip(at.residual)
+                        .map(|(access, base)| first(base, &access));
+                    body(
+                        f,
+                        Group {
+                            list,
+                            turn,
+                            x,
+                            y,
+                            residual,
+                            channels,
+                            rows,
+                            vectors,
+                        },
+                    );
                 };
-                let channels = buffers
-                    .channels
-                    .map(|channels| f.ptr_offset(channels, channel, 2));
-                let mut first = |base: Value, access: &TileAccess| match channels {
-                    None => f.ptr_offset(base, channel, access.channel),
-                    Some(_) => base,
-                };
-                let y = first(at.y, &self.y);
-                let residual = self
-                    .residual
-                    .zip(at.residual)
-                    .map(|(access, base)| first(base, &access));
-                body(
-                    f,
-                    Group {
-                        list,
-                        x,
-                        y,
-                        residual,
-                        channels,
-                        rows,
-                        vectors,
-                    },
-                );
-            };
             if self.n_parts() > 1 {
                 let (n_groups, n_per_task) = (f.size(n_full), f.size(self.groups_per_task));
                 let low = f.mul(at.part, n_per_task);
                 let high = f.add(low, n_per_task);
                 let high = f.int(IntBinaryOp::MinU, high, n_groups);
-                f.for_each(low, high, 1, |f, number| emit(f, number, rows));
+                f.for_each(low, high, 1, |f, number| emit(f, number, Some(low), rows));
                 return;
             }
-            f.for_range(n_full, |f, number| emit(f, number, rows));
+            f.for_range(n_full, |f, number| emit(f, number, None, rows));
             if tail_rows > 0 {
                 let number = f.size(n_full);
-                emit(f, number, tail_rows);
+                emit(f, number, None, tail_rows);
             }
         });
     }

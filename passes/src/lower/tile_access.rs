@@ -78,6 +78,12 @@ impl TileAccess {
         }
     }
 
+    /// Whether a tile of `width` pixels is one strip or several.
+    pub fn has_whole_strips(&self, width: usize) -> bool {
+        self.strip
+            .is_some_and(|(strip_width, _)| width.is_multiple_of(strip_width))
+    }
+
     /// The same for the one tile that begins with the map's pixel `first`.
     pub fn starting_at(&self, first: usize) -> Self {
         Self {
