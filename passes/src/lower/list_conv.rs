@@ -215,9 +215,10 @@ impl ListConv {
         is_around && self.n_blocks() > 1
     }
 
-    /// Whether a tile asks the caches for what the next one reads. Lists of single rows are too short for it.
+    /// Whether a tile asks the caches for what the next one reads. Lists of single rows are too short to ask for windows:
+    /// sparse levels lose 3 %.
     fn asks_ahead(&self) -> bool {
-        self.is_far && self.tile.rows > 1
+        self.is_far && (self.tile.rows > 1 || self.x.has_whole_strips(self.tile.width()))
     }
 
     /// First channel of a block, from the first one of the channel group.
