@@ -7,7 +7,7 @@ use super::list_conv::{
 use super::schedule::{EntryOrder, Schedule};
 use super::tile_access::{TileAccess, WithPadding};
 use super::tiles::ListTile;
-use super::{KernelBuilder, Lowering, summary};
+use super::{CACHE_LINE, KernelBuilder, Lowering, summary};
 use condensec_ir::kernel::Symbol;
 use condensec_ir::layout::Layout;
 use condensec_ir::ops::Conv2d;
@@ -19,9 +19,6 @@ use std::ops::Range;
 /// Stored values may grow by this factor to use more rows per group: a group of 4 rows runs at 1.3
 /// to 2 times the speed per value of single rows.
 const FILL_IN_LIMIT: f64 = 1.5;
-
-/// Bytes of a line of the first cache; 32 on a few small cores.
-const CACHE_LINE: usize = 64;
 
 /// Rows per group of the lists of a convolution's weight.
 pub(crate) fn list_rows(graph: &Graph, weight: TensorId, channel_groups: usize) -> usize {
@@ -66,6 +63,7 @@ fn list_blocks(
     let bytes: usize = runs.iter().map(Range::len).sum();
     let is_gapless = bytes >= taps.channel;
     let reads = TileReads {
+        n_weights: weight.n_elems(),
         channels: weight.shape[1],
         n_taps: taps.taps.len(),
         reach: taps.reach(),
@@ -132,7 +130,7 @@ impl Taps {
         channel * self.channel + self.taps[tap]
     }
 
-    /// Bytes of a channel that a tile of `width` pixels reads.
+    /// Runs of bytes that a tile of `width` pixels reads of a channel.
     fn runs(&self, width: usize) -> Vec<Range<usize>> {
         let mut taps = self.taps.clone();
         taps.sort_unstable();
@@ -147,23 +145,29 @@ impl Taps {
         runs
     }
 
-    /// The last tap of every run that has no other one a row of `pitch` pixels below it. What the others read, tiles of
+    /// The last tap of every run that has no other one rows of `pitch` pixels below it. What the others read, tiles of
     /// the rows above have read.
     fn leading(&self, width: usize, pitch: usize) -> Vec<usize> {
         let runs = self.runs(width);
         let has_below = |run: &Range<usize>| {
-            let below = run.start + pitch * 4;
-            runs.iter().any(|other| other.start == below)
+            let is_below = |other: &Range<usize>| {
+                other.start > run.start && (other.start - run.start).is_multiple_of(pitch * 4)
+            };
+            runs.iter().any(is_below)
         };
         let leading = runs.iter().filter(|&run| !has_below(run));
         leading.map(|run| run.end - width * 4).collect()
     }
 
+    /// The tap furthest from the channel's first byte.
+    fn last(&self) -> usize {
+        self.taps.iter().copied().max().unwrap_or(0)
+    }
+
     /// Whether an index of 32 bits reaches all pixels of so many channels.
     fn check_reach(&self, channels: usize) -> Result<(), String> {
         let reach = (u64::from(u32::MAX) * self.unit() as u64) as usize;
-        let last_tap = self.taps.iter().copied().max().unwrap_or(0);
-        let span = channels.saturating_sub(1) * self.channel + last_tap;
+        let span = channels.saturating_sub(1) * self.channel + self.last();
         match span <= reach {
             true => Ok(()),
             false => Err(format!(
@@ -175,8 +179,7 @@ impl Taps {
     /// Channels whose pixels an index of 16 bits reaches.
     fn reach(&self) -> usize {
         let reach = usize::from(u16::MAX) * self.unit();
-        let last_tap = self.taps.iter().copied().max().unwrap_or(0);
-        match reach.checked_sub(last_tap) {
+        match reach.checked_sub(self.last()) {
             Some(rest) => rest / self.channel + 1,
             None => 0,
         }
@@ -412,4 +415,33 @@ pub(super) fn pad_rows(values: &[f32], channel_groups: usize, rows: usize) -> Ve
         out.resize(out.len() + padded - per, 0.0);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Taps of a 3x3 window on planes whose rows are `pitch` pixels apart, `dilation` rows and columns between taps.
+    fn taps(pitch: usize, dilation: usize) -> Taps {
+        let offset = |tap: usize| (tap / 3 * pitch + tap % 3) * dilation * 4;
+        Taps {
+            channel: 4 * pitch * pitch,
+            taps: (0..9).map(offset).collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_lowest_row_of_a_window_is_new() {
+        // Runs of 24 pixels: one per row of a wide map, a single one where rows are shorter.
+        assert_eq!(taps(57, 1).leading(24, 57), [(2 * 57 + 2) * 4]);
+        assert_eq!(taps(57, 2).leading(24, 57), [(4 * 57 + 4) * 4]);
+        assert_eq!(taps(8, 1).runs(24).len(), 1);
+        assert_eq!(taps(8, 1).leading(24, 8), [(2 * 8 + 2) * 4]);
+        // Two phases of a strided window, a plane each.
+        let phases = Taps {
+            channel: 80_000,
+            taps: vec![0, 4, 57 * 4, 58 * 4, 40_000, 40_004],
+        };
+        assert_eq!(phases.leading(24, 57), [58 * 4, 40_004]);
+    }
 }

@@ -45,6 +45,7 @@ pub(super) fn lower(
     let spec = ListGemv {
         rows,
         lanes: lowering.target.lanes,
+        vector_registers: lowering.target.vector_registers,
         n_images: graph.node(id).shape.iter().product::<usize>() / m,
         k,
         m,

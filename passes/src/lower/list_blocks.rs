@@ -10,8 +10,7 @@
 //! entries of levels    |  head: all channels                            |   every level, within a group
 //! that keep much       | tail     | tail      | tail      | tail        |   around the groups
 //! ```
-//! Levels that run the head alone take its blocks one after the other with the sums of a group in registers. The
-//! others take blocks in the outer loop and keep the sums in the result meanwhile, the head's blocks first.
+//! Levels that run the head alone take it with the sums of a group in registers. The others take blocks in the outer loop and keep the sums in the result meanwhile, the head's blocks first.
 //!
 //! ResNet-50 on Zen 3, densities of 0.05 to 0.2 in the head: they gain 4 to 8 %, the dense level 4 to 7 %. With all
 //! entries in small blocks sparse levels lose 5 to 8 %. Lists of 3x3 windows are longer, and where their weights do not
@@ -36,8 +35,13 @@ const FEWEST_TAIL_ENTRIES: f64 = 32.0;
 /// The same for the head's entries at the sparsest level, which a cache miss delays more often.
 const FEWEST_HEAD_ENTRIES: f64 = 15.0;
 
+/// Heads of more weights, in sizes of the last private cache, come from afar, and a list ahead is too short a notice.
+const NEAR_CACHES: usize = 2;
+
 /// What a tile of a layer reads, and how far its indices reach.
 pub(super) struct TileReads {
+    /// Weights of the layer, kept or not.
+    pub n_weights: usize,
     /// Input channels of one channel group.
     pub channels: usize,
     /// Entries that a channel may have.
@@ -93,8 +97,11 @@ impl ListBlocks {
             // Single rows load a vector per multiply-add, more than a second cache delivers. 7/8 of the first one, as
             // measured best for blocks of 28 KiB in 32 KiB.
             let cached = target.l1_bytes * 7 / 8 / reads.bytes_per_channel;
-            // Indices are a third of an entry.
-            let most = most.min(reads.reach.max(1));
+            // An index is a third of an entry and stays short if that leaves lists to speak of.
+            let most = match reads.reach * reads.n_taps >= FEWEST_COLUMNS {
+                true => most.min(reads.reach),
+                false => most,
+            };
             return Self {
                 head: Blocks::of(reads.channels, most.min(cached)),
                 tail: Blocks::NONE,
@@ -127,7 +134,7 @@ impl ListBlocks {
             level => kept[level - 1],
         };
         let entries_per_list = |blocks: Blocks, n_kept: usize| {
-            n_kept as f64 / top.max(1.0) * (blocks.channels * reads.n_taps) as f64
+            n_kept as f64 / reads.n_weights as f64 * (blocks.channels * reads.n_taps) as f64
         };
         let n_dense = kept.last().map_or(0, |top| top - in_head);
         let tail_pays = entries_per_list(tail, n_dense) >= FEWEST_TAIL_ENTRIES;
@@ -141,7 +148,7 @@ impl ListBlocks {
         }
         let is_head_around = tail_level > 0
             && near_head.n_blocks > far.n_blocks
-            && in_head * 4 <= 2 * target.l2_bytes
+            && in_head * 4 <= NEAR_CACHES * target.l2_bytes
             && entries_per_list(near_head, kept[0]) >= FEWEST_HEAD_ENTRIES;
         Self {
             head: match (tail_level, is_head_around) {
@@ -210,6 +217,7 @@ mod tests {
         let target = TargetInfo::typical(8, 16);
         assert_eq!(target.l1_bytes, 32 << 10);
         let reads = TileReads {
+            n_weights: *kept.last().unwrap(),
             channels,
             n_taps: 1,
             reach,

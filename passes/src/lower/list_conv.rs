@@ -1,7 +1,7 @@
 //! The convolution kernel over prefix-nested lists: every convolution, dense or sparse, is one.
 //!
 //! ```text
-//! for part, tile in tasks                rows x width outputs at flat pixels tile*width ..
+//! for part, tile in tasks                rows x width outputs at flat pixels tile*width .., see `tiles`
 //!   for channel_group, group of part     R output channels
 //!     acc[R][V] = bias or 0
 //!     for block                          of channels, see `list_blocks`
@@ -14,8 +14,8 @@
 //! index (`condensec_ir::layout`). Only `lengths` depends on the level. `V <= R` holds the
 //! activations in registers and streams the weights, `R < V` the other way round.
 //!
-//! At levels that keep much, and for single rows, blocks are the outer loop and partial sums go through the
-//! result's storage.
+//! At levels that keep much, for single rows and for long lists, blocks are the outer loop and partial sums go through
+//! the result's storage, see `list_blocks`.
 //!
 //! A tile may compute pixels in pad columns, and vectors beyond the last pixel: garbage that the
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
@@ -69,7 +69,8 @@ pub(super) struct ListConv {
     pub index_unit: usize,
     pub has_scale: bool,
     pub activation: Option<UnaryKind>,
-    /// Groups of rows that one task does at most, for one tile; all of them if there is a tail.
+    /// Groups of rows that one task does at most, for one tile; all of them if the last group has
+    /// fewer rows.
     pub groups_per_task: usize,
     pub order: EntryOrder,
     /// Whether a list asks the caches for the next ones.
@@ -196,9 +197,10 @@ impl ListConv {
         self.rows_per_channel_group.div_ceil(self.tile.rows)
     }
 
-    /// Groups of rows that a task does, but for the last one.
+    /// Groups of rows that a task does, but for the last one. Only a single channel group has parts.
     fn groups_per_task(&self) -> usize {
-        self.groups_per_task.min(self.n_groups())
+        let per_channel_group = self.groups_per_task.min(self.groups_per_channel_group());
+        per_channel_group * self.channel_groups
     }
 
     fn n_groups(&self) -> usize {
@@ -216,9 +218,10 @@ impl ListConv {
     }
 
     /// Whether a tile asks the caches for what the next one reads. Lists of single rows are too short to ask for windows:
-    /// sparse levels lose 3 %.
+    /// sparse levels lose 3 %. Cores without vectors have no caches that it would help.
     fn asks_ahead(&self) -> bool {
-        self.is_far && (self.tile.rows > 1 || self.x.has_whole_strips(self.tile.width()))
+        let is_worth_it = self.tile.rows > 1 || self.x.has_whole_strips(self.tile.width());
+        self.is_far && self.tile.lanes > 1 && is_worth_it
     }
 
     /// First channel of a block, from the first one of the channel group.
@@ -358,6 +361,8 @@ impl ListConv {
             self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                 if let Some(next) = &at.next {
                     self.ask_for_share(f, next, group.turn, self.groups_per_task());
+                }
+                if self.asks_ahead() {
                     self.ask_for_results(f, group);
                 }
                 self.emit_group(f, buffers, group)

@@ -25,8 +25,8 @@ use condensec_ir::ops::UnaryKind;
 /// Entries of a list at a time, and its independent sums, which hide the latency of a multiply-add.
 pub(super) const UNROLL: usize = 4;
 
-/// Lists that take turns: two streams from memory bring 14 to 16 GB/s on Zen 3, one 12. Four would bring 18, but their
-/// sums do not fit 16 registers.
+/// Lists that take turns where their sums fit the registers: two streams from memory bring 14 to 16 GB/s on Zen 3, one
+/// 12. Four would bring 18, but have more sums.
 const STREAMS: usize = 2;
 
 /// All that the kernel's code depends on.
@@ -36,6 +36,8 @@ pub(super) struct ListGemv {
     pub rows: usize,
     /// f32 lanes of the target's vectors.
     pub lanes: usize,
+    /// Registers for them.
+    pub vector_registers: usize,
     /// Vectors multiplied: leading dimensions of the input.
     pub n_images: usize,
     /// Columns of the weight.
@@ -90,22 +92,33 @@ impl ListGemv {
             kernel.load(MemoryType::U32, at, 0)
         });
         // Lists from far apart take turns, then comes what is left of the range.
-        let n_groups = kernel.sub(end_group, first_group);
-        let (stride, _) = kernel.div_rem_const(n_groups, STREAMS);
-        let last_group = kernel.add(first_group, stride);
-        kernel.for_each(first_group, last_group, 1, |f, group| {
-            let mut groups = vec![group];
-            for stream in 1..STREAMS {
-                let before = groups[stream - 1];
-                groups.push(f.add(before, stride));
+        let rest = match self.fits_streams() {
+            false => first_group,
+            true => {
+                let n_groups = kernel.sub(end_group, first_group);
+                let (stride, _) = kernel.div_rem_const(n_groups, STREAMS);
+                let last_group = kernel.add(first_group, stride);
+                kernel.for_each(first_group, last_group, 1, |f, group| {
+                    let mut groups = vec![group];
+                    for stream in 1..STREAMS {
+                        let before = groups[stream - 1];
+                        groups.push(f.add(before, stride));
+                    }
+                    self.emit_groups(f, &buffers, &groups);
+                });
+                let done = kernel.mul_const(stride, STREAMS);
+                kernel.add(first_group, done)
             }
-            self.emit_groups(f, &buffers, &groups);
-        });
-        let done = kernel.mul_const(stride, STREAMS);
-        let rest = kernel.add(first_group, done);
+        };
         kernel.for_each(rest, end_group, 1, |f, group| {
             self.emit_groups(f, &buffers, &[group]);
         });
+    }
+
+    /// Whether the sums of several lists, an activation and a weight have registers.
+    fn fits_streams(&self) -> bool {
+        let n_sums = STREAMS * UNROLL * self.rows / self.width();
+        n_sums + 2 <= self.vector_registers
     }
 
     /// Some groups at a time.

@@ -52,6 +52,9 @@ use condensec_ir::{Diagnostic, Graph, LevelId, Node, NodeId, Op, TensorId};
 use indexmap::IndexMap;
 use memory::Storage;
 
+/// Bytes of a cache line; shorter on a few small cores.
+const CACHE_LINE: usize = 64;
+
 /// A graph on its way to a [`Program`].
 pub struct Lowering<'a> {
     /// The graph, layouts chosen.

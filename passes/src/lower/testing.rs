@@ -25,16 +25,21 @@ pub(crate) fn lowered(graph: &Graph, passes: &[Pass], target: &TargetInfo) -> Pr
 /// checked machine, and compares with the interpreter's results of `graph` as given. The tasks of a
 /// step must be independent: run one by one, backwards, they give the same bits.
 pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
-    let targets = [(4, 16), (4, 32), (8, 16), (16, 32), (1, 32)];
-    for (lanes, registers) in targets {
-        let target = TargetInfo::typical(lanes, registers);
-        let program = lowered(graph, passes, &target);
+    let sizes = [(4, 16), (4, 32), (8, 16), (16, 32), (1, 32)];
+    let near = sizes.map(|(lanes, registers)| TargetInfo::typical(lanes, registers));
+    // Everything comes from afar.
+    let far = TargetInfo {
+        l2_bytes: 0,
+        ..near[2].clone()
+    };
+    for target in near.iter().chain([&far]) {
+        let program = lowered(graph, passes, target);
         let one_by_one = reverse_tasks(&program);
         for level in (0..graph.n_levels).map(LevelId) {
             let inputs = seeded_inputs(graph);
             let expected = eval_graph(graph, level, &inputs).unwrap();
             let slices: Vec<&[f32]> = inputs.iter().map(|i| i.data.as_slice()).collect();
-            let what = format!("{level}, {} lanes", target.lanes);
+            let what = format!("{level}, {} lanes, L2 of {}", target.lanes, target.l2_bytes);
             let run = |program: &Program| {
                 Machine::run(program, level, &slices).unwrap_or_else(|e| panic!("{what}: {e}"))
             };

@@ -78,6 +78,11 @@ impl TileAccess {
         }
     }
 
+    /// Whether the value is in planes.
+    pub fn is_planes(&self) -> bool {
+        self.strip.is_none()
+    }
+
     /// Whether a tile of `width` pixels is one strip or several.
     pub fn has_whole_strips(&self, width: usize) -> bool {
         self.strip

@@ -167,4 +167,24 @@ mod tests {
         assert_eq!(cut(25), (0, vec![(0, vec![8, 8]), (16, vec![8, 4])]));
         assert_eq!(cut(7), (0, vec![(0, vec![8])]));
     }
+
+    #[test]
+    fn tiles_cover_every_map_once() {
+        for (lanes, registers) in [(4, 16), (8, 16), (16, 32), (1, 32)] {
+            for &rows in ListTile::ROWS {
+                let tile = ListTile::choose(&TargetInfo::typical(lanes, registers), rows);
+                for n_pixels in 1..3 * tile.width() {
+                    let cut = tile.cut(n_pixels);
+                    let mut end = cut.n_full * tile.width();
+                    for rest in &cut.rest {
+                        assert_eq!(rest.first, end, "{tile:?}, {n_pixels} pixels");
+                        assert!((1..=tile.vectors).contains(&rest.vectors.len()));
+                        let lanes: usize = rest.vectors.iter().map(|v| v.lanes).sum();
+                        end += lanes;
+                    }
+                    assert!((n_pixels..n_pixels + tile.lanes.max(SHORTEST_VECTOR)).contains(&end));
+                }
+            }
+        }
+    }
 }

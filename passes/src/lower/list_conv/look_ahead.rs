@@ -1,18 +1,20 @@
 //! What a tile asks the caches for while it computes, because it comes from further away than a list takes.
 //!
 //! A tile reads its input for group after group, so only the first group waits for it: as long as all others together
-//! where the input comes from memory. Every list therefore asks for a share of what the next tile reads. A group asks
-//! for its results and its residual before it begins with its list.
+//! where the input comes from memory. Every list of a whole tile therefore asks for a share of what the next one reads.
+//! Before it begins with its only list, a group asks for its results and its residual.
 //!
 //! On Zen 3 beside busy cores, which take their share of the last cache: ResNet-50 5 to 10 % at every density, its 1x1
 //! layers of many channels up to 25 %; MobileNetV2 7 to 17 %.
 
-use super::{Group, ListConv, ListConvBuffers, TileAddresses, TileNumber};
+use super::{Group, ListConv, ListConvBuffers, PixelVector, TileAddresses, TileNumber};
+use crate::lower::CACHE_LINE;
 use crate::lower::tile_access::TileAccess;
 use condensec_ir::kernel::{FunctionBuilder, Value};
+use std::ops::Range;
 
-/// Bytes of a cache line; on a few small cores a line is shorter, and every second one is asked for.
-const LINE: usize = 64;
+/// Lines that a list asks for at most. Further ones would only wait for each other; cores have 10 to 24 on the way.
+const MOST_PER_LIST: usize = 32;
 
 /// Places in memory, the same number behind each of some bases that lie equally far apart.
 #[derive(Debug, Clone)]
@@ -35,24 +37,33 @@ impl ListConv {
         at: &TileAddresses,
     ) -> Places {
         let n_channels = self.channel_groups * self.x_channel_group / self.x_channel;
-        let bytes = self.tile.width() * 4;
-        if self.x.has_whole_strips(self.tile.width()) {
-            let next = f.add_const(of.tile, 1);
+        let (width, bytes) = (self.tile.width(), self.tile.width() * 4);
+        if self.x.is_planes() {
+            let taps = self.leading_taps.iter();
             return Places {
-                first: self.x.tile(f, buffers.x, of.image, next, self.tile.width()),
-                stride: LINE,
-                n_bases: (n_channels * bytes).div_ceil(LINE),
-                offsets: vec![0],
+                first: at.x,
+                stride: self.x_channel,
+                n_bases: n_channels,
+                offsets: taps
+                    .flat_map(|tap| lines(bytes).map(move |line| tap + bytes + line))
+                    .collect(),
             };
         }
-        let offsets = self.leading_taps.iter();
-        Places {
-            first: at.x,
-            stride: self.x_channel,
-            n_bases: n_channels,
-            offsets: offsets
-                .flat_map(|tap| lines(bytes).map(move |line| tap + bytes + line))
-                .collect(),
+        let next = f.add_const(of.tile, 1);
+        let first = self.x.tile(f, buffers.x, of.image, next, width);
+        match self.x.has_whole_strips(width) {
+            true => Places {
+                first,
+                stride: CACHE_LINE,
+                n_bases: (n_channels * bytes).div_ceil(CACHE_LINE),
+                offsets: vec![0],
+            },
+            false => Places {
+                first,
+                stride: self.x_channel,
+                n_bases: n_channels,
+                offsets: lines(bytes).collect(),
+            },
         }
     }
 
@@ -64,7 +75,8 @@ impl ListConv {
         turn: Value,
         n_turns: usize,
     ) {
-        let n_bases = places.n_bases.div_ceil(n_turns);
+        let most = (MOST_PER_LIST / places.offsets.len()).max(1);
+        let n_bases = places.n_bases.div_ceil(n_turns).min(most);
         let first = f.ptr_offset(places.first, turn, n_bases * places.stride);
         for number in 0..n_bases {
             for offset in &places.offsets {
@@ -79,9 +91,11 @@ impl ListConv {
         let mut ask = |base: Value, access: &TileAccess| {
             for row in 0..group.rows {
                 let (base, first) = group.row(f, base, access, row);
-                for line in lines(self.tile.width() * 4) {
-                    let at = f.ptr_add_const(base, first + line);
-                    f.prefetch(at);
+                for run in runs(access, group.vectors) {
+                    for line in lines(run.len()) {
+                        let at = f.ptr_add_const(base, first + run.start + line);
+                        f.prefetch(at);
+                    }
                 }
             }
         };
@@ -92,9 +106,25 @@ impl ListConv {
     }
 }
 
+/// Runs of bytes that the vectors of a tile take, from the tile's address.
+fn runs(access: &TileAccess, vectors: &[PixelVector]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for vector in vectors {
+        let start = access.pixel(vector.first);
+        let end = start + vector.lanes * 4;
+        match runs.last_mut() {
+            Some(run) if run.end == start => run.end = end,
+            _ => runs.push(start..end),
+        }
+    }
+    runs
+}
+
 /// Bytes in the lines of a run of `bytes` bytes that begins somewhere in a line.
 fn lines(bytes: usize) -> impl Iterator<Item = usize> {
-    (LINE / 2..bytes - 4).step_by(LINE).chain([bytes - 4])
+    (CACHE_LINE / 2..bytes - 4)
+        .step_by(CACHE_LINE)
+        .chain([bytes - 4])
 }
 
 #[cfg(test)]
