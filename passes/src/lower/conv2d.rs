@@ -234,12 +234,11 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         }
         false => None,
     };
-    let values = [operands.as_slice(), &[id]].concat();
-    let image_bytes: usize = values
-        .iter()
-        .map(|&id| graph.node(id))
-        .map(|node| node.layout.n_elems(&node.shape) / node.shape[0] * 4)
-        .sum();
+    let image_bytes = |&id: &NodeId| {
+        let node = graph.node(id);
+        node.layout.n_elems(&node.shape) / node.shape[0] * 4
+    };
+    let moved_bytes: usize = operands.iter().chain([&id]).map(image_bytes).sum();
     let spec = ListConv {
         tile,
         vector_registers: lowering.target.vector_registers,
@@ -265,7 +264,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         groups_per_task: usize::MAX,
         order: EntryOrder::Stored,
         prefetches: false,
-        is_far: 2 * image_bytes > lowering.target.l2_bytes,
+        is_far: 2 * moved_bytes > lowering.target.l2_bytes,
     };
     let n_taps = kh * kw;
     let index = |column: usize| {
@@ -288,7 +287,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         target: lowering.target,
         stored: &spec,
         lists: &lists,
-        x_bytes: x.layout.n_elems(&x.shape) / x.shape[0] * 4,
+        x_bytes: image_bytes(&operands[0]),
         has_places: lists.has_places(COLUMN_ROWS),
     };
     let schedules: Vec<Schedule> = (0..graph.n_levels)

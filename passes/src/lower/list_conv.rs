@@ -352,7 +352,7 @@ impl ListConv {
                     if let Some(next) = &at.next {
                         let before = f.mul_const(block, self.groups_per_task());
                         let turn = f.add(before, group.turn);
-                        self.ask_for_share(f, next, turn, n_turns);
+                        next.ask_for_share(f, turn, n_turns);
                     }
                     self.emit_group_of_block(f, buffers, group, block);
                 });
@@ -360,7 +360,7 @@ impl ListConv {
         } else {
             self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                 if let Some(next) = &at.next {
-                    self.ask_for_share(f, next, group.turn, self.groups_per_task());
+                    next.ask_for_share(f, group.turn, self.groups_per_task());
                 }
                 if self.asks_ahead() {
                     self.ask_for_results(f, group);

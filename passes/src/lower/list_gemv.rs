@@ -25,8 +25,8 @@ use condensec_ir::ops::UnaryKind;
 /// Entries of a list at a time, and its independent sums, which hide the latency of a multiply-add.
 pub(super) const UNROLL: usize = 4;
 
-/// Lists that take turns where their sums fit the registers: two streams from memory bring 14 to 16 GB/s on Zen 3, one
-/// 12. Four would bring 18, but have more sums.
+/// Lists that take turns where their sums fit the registers: memory brings two streams faster than one, and four faster
+/// still, but those have more sums. On Zen 3 the layers of ResNet-50, MobileNetV2 and ResNet-18 take 8 to 39 % less time.
 const STREAMS: usize = 2;
 
 /// All that the kernel's code depends on.

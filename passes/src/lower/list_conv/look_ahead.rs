@@ -27,6 +27,21 @@ pub(super) struct Places {
     offsets: Vec<usize>,
 }
 
+impl Places {
+    /// Asks for the share of list number `turn` of the `n_turns` that a task runs.
+    pub(super) fn ask_for_share(&self, f: &mut FunctionBuilder, turn: Value, n_turns: usize) {
+        let most = (MOST_PER_LIST / self.offsets.len()).max(1);
+        let n_bases = self.n_bases.div_ceil(n_turns).min(most);
+        let first = f.ptr_offset(self.first, turn, n_bases * self.stride);
+        for number in 0..n_bases {
+            for offset in &self.offsets {
+                let at = f.ptr_add_const(first, number * self.stride + offset);
+                f.prefetch(at);
+            }
+        }
+    }
+}
+
 impl ListConv {
     /// What the next whole tile reads and this one does not.
     pub(super) fn next_input(
@@ -64,25 +79,6 @@ impl ListConv {
                 n_bases: n_channels,
                 offsets: lines(bytes).collect(),
             },
-        }
-    }
-
-    /// Asks for the share of list number `turn` of the `n_turns` that a task runs.
-    pub(super) fn ask_for_share(
-        &self,
-        f: &mut FunctionBuilder,
-        places: &Places,
-        turn: Value,
-        n_turns: usize,
-    ) {
-        let most = (MOST_PER_LIST / places.offsets.len()).max(1);
-        let n_bases = places.n_bases.div_ceil(n_turns).min(most);
-        let first = f.ptr_offset(places.first, turn, n_bases * places.stride);
-        for number in 0..n_bases {
-            for offset in &places.offsets {
-                let at = f.ptr_add_const(first, number * places.stride + offset);
-                f.prefetch(at);
-            }
         }
     }
 
