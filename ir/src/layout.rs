@@ -5,7 +5,8 @@
 //! of the next, so a tap of a window is one constant offset whatever the pixel. Where all readers can do
 //! without, rows follow each other and the edge of one is the edge of the next. Two storages of the
 //! same index exist: planes (any window can read it) and strips (a 1x1 convolution reads each
-//! channel of a strip from consecutive cache lines; 12-35 % faster there than planes).
+//! channel of a strip from consecutive cache lines; 12-35 % faster there than planes). A value that is too
+//! large for the caches may never be stored as a whole, but in bands of rows.
 //! Every layout holds all images of a batch one after the other.
 
 /// Storage of one value. Offsets and pitches are in elements (f32).
@@ -18,6 +19,8 @@ pub enum Layout {
     Planes(Planes),
     /// See [`Strips`]; rank 4 only.
     Strips(Strips),
+    /// See [`Bands`]; rank 4 only.
+    Bands(Bands),
 }
 
 /// `[N][C * phases][plane]`: one plane per channel and stride phase.
@@ -58,6 +61,31 @@ pub struct Strips {
     pub image: usize,
 }
 
+/// `[N][part][C][plane]`: a few rows at a time, of a value whose one reader computes it along with its own result.
+///
+/// While band `b` is there, element `(n, c, y, x)` is at
+/// `n * image + (part * C + c) * plane + front + (y - first(b)) * pitch + left + x`, where `first(b)`, which may be
+/// negative, is the first row that results of band `b` read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Bands {
+    /// Rows of the reader's result for which a band is there.
+    pub result_rows: usize,
+    /// Parts of the reader's result, each of successive bands in a place of its own, so that they are independent.
+    pub parts: usize,
+    /// Elements before a band's first row: tiles begin earlier than rows.
+    pub front: usize,
+    /// Columns left of the first row's first column: padding.
+    pub left: usize,
+    /// Distance of two rows.
+    pub pitch: usize,
+    /// Rows of a band.
+    pub rows: usize,
+    /// Distance of two channels of a band; `front + left + rows * pitch` and vector slack fit in.
+    pub plane: usize,
+    /// Distance of two images, all parts and slack for the last plane's vector overrun included.
+    pub image: usize,
+}
+
 impl Planes {
     /// Offset of element `(n, c, y, x)`.
     pub fn offset(&self, n: usize, c: usize, y: usize, x: usize) -> usize {
@@ -83,6 +111,7 @@ impl Layout {
             Self::Plain => shape.iter().product(),
             Self::Planes(planes) => shape[0] * planes.image,
             Self::Strips(strips) => shape[0] * strips.image,
+            Self::Bands(bands) => shape[0] * bands.image,
         }
     }
 
@@ -105,6 +134,7 @@ impl Layout {
             Self::Plain => shape[3],
             Self::Planes(planes) => planes.pitch,
             Self::Strips(strips) => strips.pitch,
+            Self::Bands(bands) => bands.pitch,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::values::{ListValue, Parsed, Reader, Stop};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId, Origin};
-use crate::layout::{Layout, Planes, Strips};
+use crate::layout::{Bands, Layout, Planes, Strips};
 use crate::ops::{AttributeReader, MNEMONICS, Op};
 use crate::sparsity::LevelMask;
 use crate::tensor::{LevelRule, Tensor, TensorId};
@@ -291,6 +291,8 @@ impl Parser<'_> {
             planes
         } else if self.reader.accept_word("strips") {
             strips
+        } else if self.reader.accept_word("bands") {
+            bands
         } else {
             return Ok(Type {
                 shape,
@@ -340,6 +342,19 @@ fn strips(attributes: &mut AttributeReader) -> Result<Layout, String> {
     Ok(Layout::Strips(Strips {
         pitch: size(attributes, "pitch")?,
         width: size(attributes, "width")?,
+        image: size(attributes, "image")?,
+    }))
+}
+
+fn bands(attributes: &mut AttributeReader) -> Result<Layout, String> {
+    Ok(Layout::Bands(Bands {
+        result_rows: size(attributes, "result_rows")?,
+        parts: size(attributes, "parts")?,
+        front: size(attributes, "front")?,
+        left: size(attributes, "left")?,
+        pitch: size(attributes, "pitch")?,
+        rows: size(attributes, "rows")?,
+        plane: size(attributes, "plane")?,
         image: size(attributes, "image")?,
     }))
 }

@@ -111,6 +111,17 @@ fn typed(node: &Node) -> String {
             "{shape} strips(pitch={}, width={}, image={})",
             strips.pitch, strips.width, strips.image
         ),
+        Layout::Bands(bands) => format!(
+            "{shape} bands(result_rows={}, parts={}, front={}, left={}, pitch={}, rows={}, plane={}, image={})",
+            bands.result_rows,
+            bands.parts,
+            bands.front,
+            bands.left,
+            bands.pitch,
+            bands.rows,
+            bands.plane,
+            bands.image
+        ),
     }
 }
 

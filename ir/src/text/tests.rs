@@ -2,7 +2,7 @@
 
 use super::{PrintOptions, parse_graph, print_graph, print_graph_with};
 use crate::graph::{Graph, NodeId, Origin};
-use crate::layout::{Layout, Planes, Strips};
+use crate::layout::{Bands, Layout, Planes, Strips};
 use crate::ops::*;
 use crate::sparsity::LevelMask;
 use crate::tensor::{LevelRule, Tensor, TensorId};
@@ -224,6 +224,16 @@ fn every_op() -> Graph {
         width: 8,
         image: 2 * 8 * 4,
     });
+    graph.node_mut(swap).layout = Layout::Bands(Bands {
+        result_rows: 2,
+        parts: 3,
+        front: 8,
+        left: 1,
+        pitch: 12,
+        rows: 5,
+        plane: 72,
+        image: 3 * 4 * 72,
+    });
     graph.node_mut(conv).layout = Layout::Planes(Planes {
         phases: [2, 1],
         top: 1,
@@ -247,7 +257,7 @@ fn every_op_round_trips() {
         assert!(text.contains(&format!("= {mnemonic} ")), "{mnemonic}");
     }
     // Only the lines that show the less usual spellings.
-    let shown = ["graph", "conv2d", "resize", "pad", "relayout"];
+    let shown = ["graph", "conv2d", "resize", "pad", "transpose", "relayout"];
     let is_shown = |line: &&str| {
         shown
             .iter()
@@ -259,6 +269,7 @@ fn every_op_round_trips() {
           %"conv 1\n" = conv2d %x {weight=@"conv/w:0", scale=@rows, bias=@rows, strides=[1, 2], pads=[2, 0, 2, 1], dilations=[2, 1], groups=4, activation=clip(0.0, inf)} : f32[1, 4, 6, 3] planes(phases=[2, 1], top=1, left=2, pitch=10, rows=7, plane=80, image=640)
           %pad = pad %pool {low=[0, 0, 1, 1], high=[0, 0, 0, 0], interior=[0, 0, 1, 0], value=-0.0} : f32[1, 4, 6, 3]
           %resize = resize %mean {size=[3, 6], mode=nearest, rounding=round_prefer_floor, transform=half_pixel, scales=[0.5, 2.0]} : f32[1, 4, 3, 6]
+          %swap = transpose %fc {permutation=[0, 1, 3, 2]} : f32[1, 4, 2, 3] bands(result_rows=2, parts=3, front=8, left=1, pitch=12, rows=5, plane=72, image=864)
           %moved = relayout %silu : f32[1, 4, 3, 3] strips(pitch=4, width=8, image=64)"#]]
     .assert_eq(&lines.join("\n"));
 }

@@ -6,8 +6,10 @@
 //!   elements; `image` holds all planes.
 //! - Strips: they have a width; `pitch` fits the value's width; `image` holds the strips up to the
 //!   last pixel.
+//! - Bands: there is at least one part, a row and a result row; `pitch` fits the value's width; `plane` holds
+//!   `front + left + rows * pitch` elements; `image` holds the planes of all parts.
 
-use crate::layout::{Layout, Planes, Strips};
+use crate::layout::{Bands, Layout, Planes, Strips};
 use crate::ops::checked_n_elems;
 
 /// Checks the invariants that the module lists.
@@ -20,7 +22,8 @@ pub(super) fn check_layout(layout: &Layout, shape: &[usize]) -> Result<(), Strin
         (Layout::Strips(strips), &[_, c, h, w]) => {
             (needed_by_strips(strips, c, h, w)?, strips.image)
         }
-        (Layout::Planes(_) | Layout::Strips(_), _) => {
+        (Layout::Bands(bands), &[_, c, _, w]) => (needed_by_bands(bands, c, w)?, bands.image),
+        (Layout::Planes(_) | Layout::Strips(_) | Layout::Bands(_), _) => {
             return Err(format!(
                 "only values of rank 4 have this layout, not {shape:?}"
             ));
@@ -105,9 +108,75 @@ fn needed_by_strips(strips: &Strips, c: usize, h: usize, w: usize) -> Result<usi
         .ok_or_else(too_large)
 }
 
+/// Elements that an image needs, if its bands hold what they must.
+fn needed_by_bands(bands: &Bands, c: usize, w: usize) -> Result<usize, String> {
+    let &Bands {
+        result_rows,
+        parts,
+        front,
+        left,
+        pitch,
+        rows,
+        plane,
+        ..
+    } = bands;
+    if [result_rows, parts, rows].contains(&0) {
+        return Err("bands without rows or parts".into());
+    }
+    if pitch < w {
+        return Err(format!("{w} columns need a pitch of {w}, not {pitch}"));
+    }
+    let in_rows = rows.checked_mul(pitch).and_then(|n| n.checked_add(left));
+    let needed_plane = in_rows.and_then(|n| n.checked_add(front));
+    let needed_plane = needed_plane.ok_or_else(too_large)?;
+    if plane < needed_plane {
+        return Err(format!(
+            "a plane takes {needed_plane} elements, the layout has {plane}"
+        ));
+    }
+    let n_planes = parts.checked_mul(c);
+    n_planes
+        .and_then(|n| n.checked_mul(plane))
+        .ok_or_else(too_large)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bands() {
+        let good = Bands {
+            result_rows: 1,
+            parts: 2,
+            front: 8,
+            left: 1,
+            pitch: 5,
+            rows: 3,
+            plane: 24,
+            image: 2 * 3 * 24,
+        };
+        let check = |change: &dyn Fn(&mut Bands)| {
+            let mut bands = good.clone();
+            change(&mut bands);
+            check_layout(&Layout::Bands(bands), &[2, 3, 9, 4])
+        };
+        assert_eq!(check(&|_| {}), Ok(()));
+        let wrong: [&dyn Fn(&mut Bands); 8] = [
+            &|b| b.result_rows = 0,
+            &|b| b.parts = 0,
+            &|b| b.rows = 0,
+            &|b| b.pitch = 3,
+            &|b| b.plane = 23,
+            &|b| b.image -= 1,
+            &|b| b.front = usize::MAX,
+            &|b| b.parts = usize::MAX,
+        ];
+        for change in wrong {
+            assert!(check(change).is_err());
+        }
+        assert!(check_layout(&Layout::Bands(good.clone()), &[3]).is_err());
+    }
 
     #[test]
     fn planes() {
