@@ -14,10 +14,12 @@
 //!   convolutions runs without copies.
 //! - A value that a convolution writes and only 1x1 convolutions and residual adds read is in
 //!   strips, and so are pixels sliced from it for such readers; every other value of a convolution is in planes.
+//! - A value that a 1x1 convolution writes for one depthwise convolution alone is in bands where it is too large for
+//!   the caches.
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
 
-use crate::lower::depthwise::{is_direct, is_packed};
+use crate::lower::depthwise::{choose_bands, is_direct, is_packed};
 use crate::lower::{strip_width, takes_pixels};
 use condensec_ir::layout::{Layout, Planes, Strips};
 use condensec_ir::ops::{Conv2d, Relayout, Slice};
@@ -49,7 +51,7 @@ pub(crate) fn run(graph: &mut Graph, target: &TargetInfo) -> bool {
     let strip_width = strip_width(graph, target);
     let mut has_changed = has_inserted;
     for id in graph.order() {
-        let layout = choose_layout(graph, strip_width, &pitches, id);
+        let layout = choose_layout(graph, target, strip_width, &pitches, id);
         has_changed |= layout != Layout::Plain;
         graph.node_mut(id).layout = layout;
     }
@@ -305,6 +307,7 @@ fn needed_pitch(graph: &Graph, id: NodeId, lanes: usize) -> usize {
 
 fn choose_layout(
     graph: &Graph,
+    target: &TargetInfo,
     strip_width: usize,
     pitches: &IndexMap<NodeId, usize>,
     id: NodeId,
@@ -322,6 +325,12 @@ fn choose_layout(
             width: strip_width,
             image: n_strips * channels * strip_width,
         });
+    }
+    let is_pointwise = |conv: &Conv2d| is_pointwise(graph, conv);
+    if matches!(&graph.node(id).op, Op::Conv2d(conv) if is_pointwise(conv))
+        && let Some(bands) = choose_bands(graph, target, pitch, id)
+    {
+        return Layout::Bands(bands);
     }
     let ([top, left, bottom, _], phases) = window_needs(graph, id);
     let rows = (top + h + bottom).div_ceil(phases[0]);

@@ -122,7 +122,7 @@ impl Taps {
                     taps,
                 })
             }
-            Layout::Plain => Err("a convolution needs planes or strips".into()),
+            Layout::Plain | Layout::Bands(_) => Err("a convolution needs planes or strips".into()),
         }
     }
 
@@ -193,190 +193,295 @@ impl Taps {
     }
 }
 
-pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> Result<(), String> {
-    let graph = lowering.graph;
-    let node = graph.node(id);
-    let operands = graph.operands(id);
-    let x = graph.node(operands[0]);
-    let weight = graph.tensor(conv.weight);
-    let &[m, channels, kh, kw] = weight.shape.as_slice() else {
-        return Err(format!("weight has shape {:?}", weight.shape));
-    };
-    let (oh, ow) = (node.shape[2], node.shape[3]);
-    let pitch = node.layout.pitch(&node.shape);
-    if x.layout.pitch(&x.shape) != pitch {
-        return Err(format!(
-            "rows of input and result lie {} and {pitch} apart",
-            x.layout.pitch(&x.shape)
-        ));
-    }
-    let n_pixels = (oh - 1) * pitch + ow;
-    let taps = Taps::new(conv, &x.layout, x.shape[3], [kh, kw])?;
-    let rows = list_rows(graph, conv.weight, conv.groups);
-    let tile = ListTile::choose(lowering.target, rows);
-    let blocks = list_blocks(graph, lowering.target, conv, &taps, n_pixels)?;
-    let shape = ListShape {
-        rows,
-        channel_groups: conv.groups,
-        blocks: blocks.shape(channels, graph.n_levels),
-    };
-    let lists = PrefixLists::encode(weight, graph.n_levels, &shape, |channel, tap| {
-        taps.offset(channel, tap) as u64
-    })
-    .map_err(|e| e.to_string())?;
-    let residual = match conv.residual {
-        true => {
-            let r = graph.node(operands[1]);
-            if r.layout.pitch(&r.shape) != pitch {
-                return Err("rows of residual and result lie apart differently".into());
-            }
-            Some(TileAccess::new(&r.layout, &r.shape, WithPadding::No)?)
-        }
-        false => None,
-    };
-    let image_bytes = |&id: &NodeId| {
-        let node = graph.node(id);
-        node.layout.n_elems(&node.shape) / node.shape[0] * 4
-    };
-    let moved_bytes: usize = operands.iter().chain([&id]).map(image_bytes).sum();
-    let spec = ListConv {
-        tile,
-        vector_registers: lowering.target.vector_registers,
-        n_images: node.shape[0],
-        n_pixels,
-        x: TileAccess::new(&x.layout, &x.shape, WithPadding::Yes)?,
-        y: TileAccess::new(&node.layout, &node.shape, WithPadding::No)?,
-        residual,
-        channel_groups: conv.groups,
-        rows_per_channel_group: m / conv.groups,
-        x_channel_group: channels * taps.channel,
-        blocks,
-        runs_tail: false,
-        x_channel: taps.channel,
-        leading_taps: taps.leading(tile.width().min(n_pixels), pitch),
-        index: match blocks.channels() <= taps.reach() {
-            true => IndexWidth::Bits16,
-            false => IndexWidth::Bits32,
-        },
-        index_unit: taps.unit(),
-        has_scale: conv.scale.is_some(),
-        activation: conv.activation,
-        groups_per_task: usize::MAX,
-        order: EntryOrder::Stored,
-        prefetches: false,
-        is_far: 2 * moved_bytes > lowering.target.l2_bytes,
-    };
-    let n_taps = kh * kw;
-    let index = |column: usize| {
-        let (channel, tap) = (column / n_taps, column % n_taps);
-        taps.offset(channel, tap) / taps.unit()
-    };
-    taps.check_reach(blocks.channels())?;
-    let add_indices = |lowering: &mut Lowering<'_>, columns: &mut dyn Iterator<Item = usize>| {
-        let indices = columns.map(index);
-        match spec.index {
-            IndexWidth::Bits16 => {
-                lowering.add_indices(&indices.map(|at| at as u16).collect::<Vec<_>>())
-            }
-            IndexWidth::Bits32 => {
-                lowering.add_wide_indices(&indices.map(|at| at as u32).collect::<Vec<_>>())
-            }
-        }
-    };
-    let candidates = Candidates {
-        target: lowering.target,
-        stored: &spec,
-        lists: &lists,
-        x_bytes: image_bytes(&operands[0]),
-        has_places: lists.has_places(COLUMN_ROWS),
-    };
-    let schedules: Vec<Schedule> = (0..graph.n_levels)
-        .map(LevelId)
-        .map(|level| candidates.choose(level, lowering.schedules.get(&node.name, level)))
-        .collect();
-    let variants: Vec<(Schedule, bool)> = (0..graph.n_levels)
-        .map(LevelId)
-        .zip(&schedules)
-        .map(|(level, &schedule)| (schedule, blocks.runs_tail(level)))
-        .collect();
-    let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
-    let values = lowering.add_weights(&lists.values);
-    let indices = add_indices(lowering, &mut lists.columns.iter().map(|&c| c as usize));
-    let is_by_column = |schedule: &Schedule| schedule.order == EntryOrder::ByColumn;
-    let by_column = schedules.iter().any(is_by_column).then(|| {
-        let columns = add_indices(lowering, &mut (0..blocks.head.channels * n_taps));
-        let places = lists.places(COLUMN_ROWS);
-        (columns, lowering.add_indices(&places))
-    });
-    let starts = lowering.add_u32_table(&with_lists_ahead(&lists.starts));
-    let lengths = add_lengths(lowering, &lists)?;
-    let scale = conv
-        .scale
-        .map(|scale| lowering.add_parameter(scale, per_group));
-    let bias = conv
-        .bias
-        .map(|bias| lowering.add_parameter(bias, per_group));
+/// A convolution whose lists are stored and whose schedules are chosen.
+pub(super) struct ListLayer<'a> {
+    id: NodeId,
+    conv: &'a Conv2d,
+    target: &'a TargetInfo,
+    stored: ListConv,
+    lists: PrefixLists,
+    x_bytes: usize,
+    /// By level.
+    variants: Vec<Variant>,
+    symbols: ListSymbols,
+}
 
-    let channels = match conv.channel_order.as_slice() {
-        [] => None,
-        order => {
-            let channels: Result<Vec<u16>, _> = order.iter().map(|&c| u16::try_from(c)).collect();
-            let channels = channels.map_err(|_| "more than 65,536 output channels".to_string())?;
-            Some(lowering.add_u16_table(&channels))
-        }
-    };
+/// What a kernel depends on: the schedule, and whether it runs the tail of the lists.
+pub(super) type Variant = (Schedule, bool);
 
-    let mut distinct = variants.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
+/// The data of a layer.
+struct ListSymbols {
+    values: Symbol,
+    indices: Symbol,
+    /// Columns and places for kernels by column.
+    by_column: Option<(Symbol, Symbol)>,
+    starts: Symbol,
+    lengths: Vec<Symbol>,
+    scale: Option<Vec<Symbol>>,
+    bias: Option<Vec<Symbol>>,
+    channels: Option<Symbol>,
+}
+
+pub(super) fn lower<'a>(
+    lowering: &mut Lowering<'a>,
+    id: NodeId,
+    conv: &'a Conv2d,
+) -> Result<(), String> {
+    let layer = ListLayer::new(lowering, id, conv, id)?;
+    let variants = layer.variants();
     let mut kernels = Vec::new();
-    for &(schedule, runs_tail) in &distinct {
-        let spec = candidates.kernel(schedule, runs_tail);
-        let (columns, places) = match schedule.order {
-            EntryOrder::Stored => (indices, None),
-            EntryOrder::ByColumn => {
-                let (columns, places) = by_column.expect("made for this order");
-                (columns, Some(places))
-            }
-        };
-        let name = candidates.kernel_name(schedule);
-        let mut kernel = KernelBuilder::new(&name, lowering);
-        let buffers = ListConvBuffers {
-            x: kernel.buffer(lowering, operands[0]),
-            y: kernel.buffer(lowering, id),
-            residual: conv.residual.then(|| kernel.buffer(lowering, operands[1])),
-            values: kernel.data(values),
-            indices: kernel.data(columns),
-            starts: kernel.data(starts),
-            lengths: kernel.level_data(lengths.clone()),
-            places: places.map(|places| kernel.data(places)),
-            scale: scale.clone().map(|symbols| kernel.level_data(symbols)),
-            bias: bias.clone().map(|symbols| kernel.level_data(symbols)),
-            channels: channels.map(|channels| kernel.data(channels)),
-        };
+    for &variant in &variants {
+        let spec = layer.kernel(variant);
+        let mut kernel = KernelBuilder::new(&layer.kernel_name(variant), lowering);
+        let buffers = layer.buffers(&mut kernel, lowering, variant);
         spec.emit(&mut kernel, buffers);
         kernels.push((kernel, spec.n_tasks()));
     }
-    let choices: Vec<usize> = variants
-        .iter()
-        .map(|variant| distinct.binary_search(variant).expect("all are there"))
-        .collect();
-    let cycles: Vec<u64> = (0..graph.n_levels)
-        .map(LevelId)
-        .zip(&schedules)
-        .map(|(level, &schedule)| candidates.cycles(level, schedule))
-        .collect();
-    let names = lowering.add_step_by_level(id, kernels, &choices);
-    let kernels: Vec<(u64, String)> = cycles.into_iter().zip(names).collect();
-    summary::add_layer(
-        lowering,
-        id,
-        conv.weight,
-        &lists,
-        node.shape[0] * oh * ow,
-        &kernels,
-    );
+    let names = lowering.add_step_by_level(id, kernels, &layer.choices(&variants));
+    layer.summarize(lowering, names);
     Ok(())
+}
+
+impl<'a> ListLayer<'a> {
+    /// Stores the lists of `conv`, the node `id`, and chooses how they run in the step of the node `step`.
+    pub fn new(
+        lowering: &mut Lowering<'a>,
+        id: NodeId,
+        conv: &'a Conv2d,
+        step: NodeId,
+    ) -> Result<Self, String> {
+        let (graph, target) = (lowering.graph, lowering.target);
+        let node = graph.node(id);
+        let operands = graph.operands(id);
+        let x = graph.node(operands[0]);
+        let weight = graph.tensor(conv.weight);
+        let &[m, channels, kh, kw] = weight.shape.as_slice() else {
+            return Err(format!("weight has shape {:?}", weight.shape));
+        };
+        let (oh, ow) = (node.shape[2], node.shape[3]);
+        let pitch = node.layout.pitch(&node.shape);
+        if x.layout.pitch(&x.shape) != pitch {
+            return Err(format!(
+                "rows of input and result lie {} and {pitch} apart",
+                x.layout.pitch(&x.shape)
+            ));
+        }
+        let n_pixels = (oh - 1) * pitch + ow;
+        let taps = Taps::new(conv, &x.layout, x.shape[3], [kh, kw])?;
+        let rows = list_rows(graph, conv.weight, conv.groups);
+        let tile = ListTile::choose(target, rows);
+        let blocks = list_blocks(graph, target, conv, &taps, n_pixels)?;
+        let shape = ListShape {
+            rows,
+            channel_groups: conv.groups,
+            blocks: blocks.shape(channels, graph.n_levels),
+        };
+        let lists = PrefixLists::encode(weight, graph.n_levels, &shape, |channel, tap| {
+            taps.offset(channel, tap) as u64
+        })
+        .map_err(|e| e.to_string())?;
+        let residual = match conv.residual {
+            true => {
+                let r = graph.node(operands[1]);
+                if r.layout.pitch(&r.shape) != pitch {
+                    return Err("rows of residual and result lie apart differently".into());
+                }
+                Some(TileAccess::new(&r.layout, &r.shape, WithPadding::No)?)
+            }
+            false => None,
+        };
+        let image_bytes = |&id: &NodeId| {
+            let node = graph.node(id);
+            node.layout.n_elems(&node.shape) / node.shape[0] * 4
+        };
+        let is_banded = matches!(node.layout, Layout::Bands(_));
+        let result = (!is_banded).then_some(&id);
+        let moved_bytes: usize = operands.iter().chain(result).map(image_bytes).sum();
+        let stored = ListConv {
+            tile,
+            vector_registers: target.vector_registers,
+            n_images: node.shape[0],
+            n_pixels,
+            x: TileAccess::new(&x.layout, &x.shape, WithPadding::Yes)?,
+            y: TileAccess::new(&node.layout, &node.shape, WithPadding::No)?,
+            residual,
+            channel_groups: conv.groups,
+            rows_per_channel_group: m / conv.groups,
+            x_channel_group: channels * taps.channel,
+            blocks,
+            runs_tail: false,
+            x_channel: taps.channel,
+            leading_taps: taps.leading(tile.width().min(n_pixels), pitch),
+            index: match blocks.channels() <= taps.reach() {
+                true => IndexWidth::Bits16,
+                false => IndexWidth::Bits32,
+            },
+            index_unit: taps.unit(),
+            has_scale: conv.scale.is_some(),
+            activation: conv.activation,
+            groups_per_task: usize::MAX,
+            order: EntryOrder::Stored,
+            prefetches: false,
+            is_far: 2 * moved_bytes > target.l2_bytes,
+            is_banded,
+        };
+        let n_taps = kh * kw;
+        let index = |column: usize| {
+            let (channel, tap) = (column / n_taps, column % n_taps);
+            taps.offset(channel, tap) / taps.unit()
+        };
+        taps.check_reach(blocks.channels())?;
+        let add_indices = |lowering: &mut Lowering<'_>,
+                           columns: &mut dyn Iterator<Item = usize>| {
+            let indices = columns.map(index);
+            match stored.index {
+                IndexWidth::Bits16 => {
+                    lowering.add_indices(&indices.map(|at| at as u16).collect::<Vec<_>>())
+                }
+                IndexWidth::Bits32 => {
+                    lowering.add_wide_indices(&indices.map(|at| at as u32).collect::<Vec<_>>())
+                }
+            }
+        };
+        let x_bytes = image_bytes(&operands[0]);
+        let candidates = Candidates {
+            target,
+            stored: &stored,
+            lists: &lists,
+            x_bytes,
+            has_places: lists.has_places(COLUMN_ROWS),
+        };
+        let step = &graph.node(step).name;
+        let variants: Vec<Variant> = (0..graph.n_levels)
+            .map(LevelId)
+            .map(|level| {
+                let schedule = candidates.choose(level, lowering.schedules.get(step, level));
+                (schedule, blocks.runs_tail(level))
+            })
+            .collect();
+        let per_group = |values: &[f32]| pad_rows(values, conv.groups, rows);
+        let values = lowering.add_weights(&lists.values);
+        let indices = add_indices(lowering, &mut lists.columns.iter().map(|&c| c as usize));
+        let is_by_column = |(schedule, _): &Variant| schedule.order == EntryOrder::ByColumn;
+        let by_column = variants.iter().any(is_by_column).then(|| {
+            let columns = add_indices(lowering, &mut (0..blocks.head.channels * n_taps));
+            let places = lists.places(COLUMN_ROWS);
+            (columns, lowering.add_indices(&places))
+        });
+        let symbols = ListSymbols {
+            values,
+            indices,
+            by_column,
+            starts: lowering.add_u32_table(&with_lists_ahead(&lists.starts)),
+            lengths: add_lengths(lowering, &lists)?,
+            scale: conv
+                .scale
+                .map(|scale| lowering.add_parameter(scale, per_group)),
+            bias: conv
+                .bias
+                .map(|bias| lowering.add_parameter(bias, per_group)),
+            channels: match conv.channel_order.as_slice() {
+                [] => None,
+                order => {
+                    let channels: Result<Vec<u16>, _> =
+                        order.iter().map(|&c| u16::try_from(c)).collect();
+                    let channels =
+                        channels.map_err(|_| "more than 65,536 output channels".to_string())?;
+                    Some(lowering.add_u16_table(&channels))
+                }
+            },
+        };
+        Ok(Self {
+            id,
+            conv,
+            target,
+            stored,
+            lists,
+            x_bytes,
+            variants,
+            symbols,
+        })
+    }
+
+    fn candidates(&self) -> Candidates<'_> {
+        Candidates {
+            target: self.target,
+            stored: &self.stored,
+            lists: &self.lists,
+            x_bytes: self.x_bytes,
+            has_places: self.lists.has_places(COLUMN_ROWS),
+        }
+    }
+
+    /// The kernels that the levels need, in order.
+    pub fn variants(&self) -> Vec<Variant> {
+        let mut distinct = self.variants.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        distinct
+    }
+
+    /// Which of `variants`, of [`Self::variants`], each level runs.
+    pub fn choices(&self, variants: &[Variant]) -> Vec<usize> {
+        let place = |variant| variants.binary_search(variant).expect("all are there");
+        self.variants.iter().map(place).collect()
+    }
+
+    /// The kernel of a variant.
+    pub fn kernel(&self, (schedule, runs_tail): Variant) -> ListConv {
+        self.candidates().kernel(schedule, runs_tail)
+    }
+
+    /// Its name.
+    pub fn kernel_name(&self, (schedule, _): Variant) -> String {
+        self.candidates().kernel_name(schedule)
+    }
+
+    /// What the kernel of a variant starts from.
+    pub fn buffers(
+        &self,
+        kernel: &mut KernelBuilder,
+        lowering: &Lowering<'_>,
+        (schedule, _): Variant,
+    ) -> ListConvBuffers {
+        let operands = lowering.graph.operands(self.id);
+        let symbols = &self.symbols;
+        let (columns, places) = match schedule.order {
+            EntryOrder::Stored => (symbols.indices, None),
+            EntryOrder::ByColumn => {
+                let (columns, places) = symbols.by_column.expect("made for this order");
+                (columns, Some(places))
+            }
+        };
+        ListConvBuffers {
+            x: kernel.buffer(lowering, operands[0]),
+            y: kernel.buffer(lowering, self.id),
+            residual: self
+                .conv
+                .residual
+                .then(|| kernel.buffer(lowering, operands[1])),
+            values: kernel.data(symbols.values),
+            indices: kernel.data(columns),
+            starts: kernel.data(symbols.starts),
+            lengths: kernel.level_data(symbols.lengths.clone()),
+            places: places.map(|places| kernel.data(places)),
+            scale: symbols.scale.clone().map(|scale| kernel.level_data(scale)),
+            bias: symbols.bias.clone().map(|bias| kernel.level_data(bias)),
+            channels: symbols.channels.map(|channels| kernel.data(channels)),
+        }
+    }
+
+    /// Records the layer once its step has been added; `names` are those of its kernels by level.
+    pub fn summarize(&self, lowering: &mut Lowering<'_>, names: Vec<String>) {
+        let candidates = self.candidates();
+        let cycles = (0..).map(LevelId).zip(&self.variants);
+        let cycles = cycles.map(|(level, (schedule, _))| candidates.cycles(level, *schedule));
+        let kernels: Vec<(u64, String)> = cycles.zip(names).collect();
+        let shape = &lowering.node(self.id).shape;
+        let n_positions = shape[0] * shape[2] * shape[3];
+        let (id, weight) = (self.id, self.conv.weight);
+        summary::add_layer(lowering, id, weight, &self.lists, n_positions, &kernels);
+    }
 }
 
 /// `table` with room behind it for kernels that look ahead; they find empty lists there.

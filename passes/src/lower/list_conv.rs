@@ -75,8 +75,10 @@ pub(super) struct ListConv {
     pub order: EntryOrder,
     /// Whether a list asks the caches for the next ones.
     pub prefetches: bool,
-    /// Whether the input, the result and the residual come from beyond the last private cache.
+    /// Whether what the layer reads and writes comes from beyond the last private cache.
     pub is_far: bool,
+    /// Whether the result is stored in bands, which stay in the caches.
+    pub is_banded: bool,
 }
 
 /// Bits of an index.
@@ -257,6 +259,27 @@ impl ListConv {
         });
     }
 
+    /// Tiles of an image before those that are no whole ones.
+    pub fn whole_tiles(&self) -> usize {
+        self.tile.cut(self.n_pixels).n_full
+    }
+
+    /// Computes tiles `low` to `high` of an image, all rows of each.
+    pub fn emit_range(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &ListConvBuffers,
+        image: Value,
+        [low, high]: [Value; 2],
+    ) {
+        let cut = self.tile.cut(self.n_pixels);
+        let part = f.index(0);
+        f.for_each(low, high, 1, |f, tile| {
+            let of = TileNumber { image, part, tile };
+            self.emit_tiles(f, buffers, of, cut.n_full, &cut.rest);
+        });
+    }
+
     /// Whichever `of` is of `n_full` whole tiles and those of `rest` behind them.
     fn emit_tiles(
         &self,
@@ -362,7 +385,7 @@ impl ListConv {
                 if let Some(next) = &at.next {
                     next.ask_for_share(f, group.turn, self.groups_per_task());
                 }
-                if self.asks_ahead() {
+                if self.asks_ahead() && !self.is_banded {
                     self.ask_for_results(f, group);
                 }
                 self.emit_group(f, buffers, group)

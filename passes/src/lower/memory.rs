@@ -7,6 +7,7 @@
 //! Placement does not depend on the level, so a level may change between two steps.
 
 use super::conv2d::stores_partial_sums;
+use condensec_ir::layout::Layout;
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Graph, NodeId, Op};
 use indexmap::{IndexMap, IndexSet};
@@ -114,10 +115,17 @@ pub(super) fn plan(graph: &Graph, target: &TargetInfo) -> MemoryPlan {
 }
 
 fn last_use(graph: &Graph, position: &IndexMap<NodeId, usize>, id: NodeId) -> usize {
-    let uses = graph
-        .users(id)
-        .into_iter()
-        .filter_map(|(user, _)| position.get(&user).copied());
+    let users = graph.users(id).into_iter().map(|(user, _)| user);
+    // What is in bands is computed in its reader's step.
+    let steps = users.flat_map(|user| match graph.node(user).layout {
+        Layout::Bands(_) => graph
+            .users(user)
+            .into_iter()
+            .map(|(reader, _)| reader)
+            .collect(),
+        _ => vec![user],
+    });
+    let uses = steps.filter_map(|user| position.get(&user).copied());
     uses.max().unwrap_or(position[&id]).max(position[&id])
 }
 

@@ -47,6 +47,7 @@ pub use tiles::ListTile;
 use condensec_ir::kernel::{
     Data, DataId, FunctionId, Port, Program, Section, Step, Symbol, verify_function,
 };
+use condensec_ir::layout::Layout;
 use condensec_ir::target_info::TargetInfo;
 use condensec_ir::{Diagnostic, Graph, LevelId, Node, NodeId, Op, TensorId};
 use indexmap::IndexMap;
@@ -169,6 +170,8 @@ fn lower_node(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), String> {
         Op::Binary(op) => elementwise::lower_binary(lowering, id, op),
         Op::Concat(op) => concat::lower(lowering, id, op),
         Op::Constant(op) => constant::lower(lowering, id, op),
+        // Its reader computes it.
+        Op::Conv2d(_) if matches!(graph.node(id).layout, Layout::Bands(_)) => Ok(()),
         Op::Conv2d(op) if depthwise::is_direct(graph, op) => depthwise::lower(lowering, id, op),
         Op::Conv2d(op) => conv2d::lower(lowering, id, op),
         Op::FullyConnected(op) => fully_connected::lower(lowering, id, op),

@@ -24,7 +24,9 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId) -> Result<(), Strin
     match &lowering.node(id).layout {
         Layout::Plain => movement::lower_copy(lowering, id, "relayout"),
         Layout::Planes(planes) => lower_to_planes(lowering, id, planes),
-        Layout::Strips(_) => Err("only convolutions write strips".into()),
+        Layout::Strips(_) | Layout::Bands(_) => {
+            Err("only convolutions write strips and bands".into())
+        }
     }
 }
 

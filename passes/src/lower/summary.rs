@@ -6,27 +6,30 @@ use condensec_ir::sparsity::formats::prefix_lists::PrefixLists;
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{LevelId, NodeId, TensorId};
 
-/// Records a layer whose weights all levels read as they are, once its step has been added.
+/// Records a layer whose weights all levels read as they are, once its step has been added; `kernels` are the kernels
+/// of the levels.
 pub(super) fn add_dense_layer(
     lowering: &mut Lowering<'_>,
     id: NodeId,
     weight: TensorId,
     cycles: u64,
-    kernel: &str,
+    kernels: &[String],
 ) {
-    set_cycles(lowering, &vec![cycles; lowering.n_levels()]);
+    add_cycles(lowering, &vec![cycles; lowering.n_levels()]);
     let (node, tensor) = (lowering.graph.node(id), lowering.graph.tensor(weight));
     let n_positions = node.shape[0] * node.shape[2..].iter().product::<usize>();
-    let per_level = (0..lowering.graph.n_levels).map(|level| {
-        let n_kept = tensor.n_kept(LevelId(level)) as u64;
-        LayerLevel {
-            n_kept,
-            macs: n_kept * n_positions as u64,
-            weight_bytes: 4 * tensor.n_elems() as u64,
-            predicted_cycles: cycles,
-            kernel: kernel.to_string(),
-        }
-    });
+    let per_level = (0..lowering.graph.n_levels)
+        .zip(kernels)
+        .map(|(level, kernel)| {
+            let n_kept = tensor.n_kept(LevelId(level)) as u64;
+            LayerLevel {
+                n_kept,
+                macs: n_kept * n_positions as u64,
+                weight_bytes: 4 * tensor.n_elems() as u64,
+                predicted_cycles: cycles,
+                kernel: kernel.clone(),
+            }
+        });
     let summary = LayerSummary {
         name: node.origin.name.clone(),
         op_type: node.origin.op_type.clone(),
@@ -51,7 +54,7 @@ pub(super) fn add_layer(
     kernels: &[(u64, String)],
 ) {
     let cycles: Vec<u64> = kernels.iter().map(|(cycles, _)| *cycles).collect();
-    set_cycles(lowering, &cycles);
+    add_cycles(lowering, &cycles);
     let origin = &lowering.graph.node(id).origin;
     let tensor = lowering.graph.tensor(weight);
     let (is_maskable, block) = match &tensor.rule {
@@ -90,11 +93,11 @@ pub(super) fn add_layer(
     lowering.program.layers.push(summary);
 }
 
-/// Says what the last step, which is the layer's, costs at each level.
-fn set_cycles(lowering: &mut Lowering<'_>, cycles: &[u64]) {
+/// Adds what the layer costs at each level to the last step, which is the layer's or that of several.
+fn add_cycles(lowering: &mut Lowering<'_>, cycles: &[u64]) {
     for (steps, &cycles) in lowering.program.steps.iter_mut().zip(cycles) {
         let step = steps.last_mut().expect("a layer has a step");
-        step.predicted_cycles = cycles;
+        step.predicted_cycles += cycles;
     }
 }
 

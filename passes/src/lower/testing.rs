@@ -32,7 +32,13 @@ pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
         l2_bytes: 0,
         ..near[2].clone()
     };
-    for target in near.iter().chain([&far]) {
+    check_graph_on(graph, passes, &near);
+    check_graph_on(graph, passes, &[far]);
+}
+
+/// [`check_graph`] on some targets.
+pub(crate) fn check_graph_on(graph: &Graph, passes: &[Pass], targets: &[TargetInfo]) {
+    for target in targets {
         let program = lowered(graph, passes, target);
         let one_by_one = reverse_tasks(&program);
         for level in (0..graph.n_levels).map(LevelId) {

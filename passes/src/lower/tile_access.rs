@@ -45,6 +45,14 @@ impl TileAccess {
                 channel: strips.width * 4,
                 start: 0,
             }),
+            // A band begins at address 0: who computes it says where it is.
+            Layout::Bands(bands) => Ok(Self {
+                image: 0,
+                origin: 0,
+                strip: None,
+                channel: bands.plane * 4,
+                start: 0,
+            }),
             Layout::Plain => Err("a convolution needs planes or strips".into()),
         }
     }

@@ -12,9 +12,11 @@
 //!     y = activation(sums * scale + bias + residual)      sums: window.rs
 //! ```
 //! Strided ones read ordinary planes, unlike list convolutions, whose strides need phase planes and
-//! so a copy of the input. Narrow maps have no pad columns, see `edges.rs`. Masked depthwise weights keep
+//! so a copy of the input. Those of a large result of a 1x1 convolution compute it themselves, see
+//! `banded.rs`. Narrow maps have no pad columns, see `edges.rs`. Masked depthwise weights keep
 //! their lists.
 
+mod banded;
 mod edges;
 mod flat;
 mod rows;
@@ -24,8 +26,9 @@ use super::math::emit_unary;
 use super::tile_access::{TileAccess, WithPadding};
 use super::zero_borders::{self, Clearing};
 use super::{KernelBuilder, Lowering, cost, summary};
-use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Value};
-use condensec_ir::layout::Layout;
+pub(crate) use banded::choose_bands;
+use condensec_ir::kernel::{CompareOp, FunctionBuilder, MemoryType, Symbol, Value};
+use condensec_ir::layout::{Layout, Planes};
 use condensec_ir::ops::{Conv2d, UnaryKind};
 use condensec_ir::tensor::LevelRule;
 use condensec_ir::{Graph, LevelId, NodeId, TensorId};
@@ -79,61 +82,54 @@ struct Channel {
     bias: Option<Value>,
 }
 
-pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> Result<(), String> {
-    let (graph, target) = (lowering.graph, lowering.target);
-    let node = graph.node(id);
-    let operands = graph.operands(id);
-    let input = graph.node(operands[0]);
-    let residual = conv.residual.then(|| graph.node(operands[1]));
-    let Layout::Planes(planes) = &input.layout else {
-        return Err("a depthwise convolution reads planes".into());
-    };
-    let weight = graph.tensor(conv.weight);
-    let kernel = [weight.shape[2], weight.shape[3]];
-    let widths = [input.shape[3], node.shape[3]];
-    let pitch = node.layout.pitch(&node.shape);
-    let is_flat = conv.strides == [1, 1] && pitch == planes.pitch;
-    if let Some(residual) = residual
-        && (!is_flat || residual.layout.pitch(&residual.shape) != pitch)
-    {
-        return Err("a residual has rows of another pitch".into());
-    }
-    let (walk, window) = if is_flat {
-        let vectors = flat::dividing(&node.layout, target.lanes, VECTORS);
-        let n_pixels = (node.shape[2] * pitch).next_multiple_of(target.lanes);
-        let edges = Edges::new(conv, kernel[1], planes, widths, pitch, n_pixels);
-        let window = Window::new(conv, kernel, planes, target, target.lanes, &vectors, edges);
-        let flat = Flat::new(node, residual, target.lanes, window.vectors)?;
-        (Walk::Flat(flat), window)
-    } else {
-        let rows = Rows::new(&node.layout, &node.shape, target.lanes)?;
-        let n_pixels = widths[1].next_multiple_of(rows.lanes);
-        let edges = match conv.strides {
-            [1, 1] => Edges::new(conv, kernel[1], planes, widths, n_pixels, n_pixels),
-            _ => Edges::none(),
-        };
-        let window = Window::new(conv, kernel, planes, target, rows.lanes, VECTORS, edges);
-        (Walk::Rows(rows), window)
-    };
-    let values = lowering.add_weights(&weight.at_level(LevelId(0)));
-    let mut parameter =
-        |id: Option<TensorId>| id.map(|id| lowering.add_parameter(id, <[f32]>::to_vec));
-    let (scale, bias) = (parameter(conv.scale), parameter(conv.bias));
+/// A depthwise convolution whose weights are stored.
+pub(super) struct Depthwise<'a> {
+    id: NodeId,
+    conv: &'a Conv2d,
+    /// Where the input is.
+    planes: Planes,
+    walk: Walk,
+    window: Window,
+    y: TileAccess,
+    n_channels: usize,
+    values: Symbol,
+    masks: Option<Symbol>,
+    scale: Option<Vec<Symbol>>,
+    bias: Option<Vec<Symbol>>,
+}
 
-    let name = format!("depthwise_{}x{}", kernel[0], kernel[1]);
-    let masks = window.masks().map(|masks| lowering.add_u32_table(masks));
-    let mut kernel = KernelBuilder::new(&name, lowering);
-    let x = kernel.buffer(lowering, operands[0]);
-    let y = kernel.buffer(lowering, id);
-    let residual_at = conv.residual.then(|| kernel.buffer(lowering, operands[1]));
-    let values = kernel.data(values);
-    let masks = masks.map(|symbol| kernel.data(symbol));
-    let scale = scale.map(|symbols| kernel.level_data(symbols));
-    let bias = bias.map(|symbols| kernel.level_data(symbols));
-    let channels = node.shape[1];
-    let n_taps = weight.n_elems() / channels;
-    let y_access = TileAccess::new(&node.layout, &node.shape, WithPadding::No)?;
-    let clears = zero_borders::clearing(graph, operands[0]) == Clearing::Reader;
+/// Addresses that a kernel starts from.
+#[derive(Clone, Copy)]
+pub(super) struct DepthwiseBuffers {
+    pub x: Value,
+    y: Value,
+    residual: Option<Value>,
+    values: Value,
+    masks: Option<Value>,
+    scale: Option<Value>,
+    bias: Option<Value>,
+}
+
+pub(super) fn lower<'a>(
+    lowering: &mut Lowering<'a>,
+    id: NodeId,
+    conv: &'a Conv2d,
+) -> Result<(), String> {
+    let graph = lowering.graph;
+    let operand = graph.operands(id)[0];
+    let input = graph.node(operand);
+    let planes = match &input.layout {
+        Layout::Planes(planes) => planes,
+        Layout::Bands(bands) => return banded::lower(lowering, id, conv, bands),
+        Layout::Plain | Layout::Strips(_) => {
+            return Err("a depthwise convolution reads planes or bands".into());
+        }
+    };
+    let depthwise = Depthwise::new(lowering, id, conv, planes)?;
+    let mut kernel = KernelBuilder::new(&depthwise.name(), lowering);
+    let buffers = depthwise.buffers(&mut kernel, lowering);
+    let clears = zero_borders::clearing(graph, operand) == Clearing::Reader;
+    let lanes = lowering.target.lanes;
     // The padding of a plane is cleared one task before it is read: a load that meets a store of
     // part of it on its way to the cache would wait.
     let (begin, end) = (kernel.begin, kernel.end);
@@ -141,7 +137,7 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
         if clears {
             let exists = f.compare(CompareOp::Lt, task, end);
             f.if_then(exists, |f| {
-                zero_borders::zero_plane(f, x, task, planes, &input.shape, target.lanes);
+                zero_borders::zero_plane(f, buffers.x, task, planes, &input.shape, lanes);
             });
         }
     };
@@ -149,69 +145,204 @@ pub(super) fn lower(lowering: &mut Lowering<'_>, id: NodeId, conv: &Conv2d) -> R
     kernel.for_tasks(|f, task| {
         let next = f.add_const(task, 1);
         clear(f, next);
-        let (image, channel) = f.div_rem_const(task, channels);
+        let (image, channel) = f.div_rem_const(task, depthwise.n_channels);
+        let x = f.ptr_offset(buffers.x, image, planes.image * 4);
+        let x = f.ptr_offset(x, channel, planes.plane * 4);
+        depthwise.emit_channel(f, &buffers, x, image, channel);
+    });
+    let n_tasks = graph.node(id).shape[0] * depthwise.n_channels;
+    let name = lowering.add_step(id, kernel, n_tasks).to_string();
+    depthwise.summarize(lowering, &vec![name; lowering.n_levels()]);
+    Ok(())
+}
+
+impl<'a> Depthwise<'a> {
+    /// Stores the weights of `conv`, the node `id`, whose input is in `planes`.
+    pub fn new(
+        lowering: &mut Lowering<'a>,
+        id: NodeId,
+        conv: &'a Conv2d,
+        planes: &Planes,
+    ) -> Result<Self, String> {
+        let (graph, target) = (lowering.graph, lowering.target);
+        let node = graph.node(id);
+        let operands = graph.operands(id);
+        let input = graph.node(operands[0]);
+        let residual = conv.residual.then(|| graph.node(operands[1]));
+        let weight = graph.tensor(conv.weight);
+        let kernel = [weight.shape[2], weight.shape[3]];
+        let widths = [input.shape[3], node.shape[3]];
+        let pitch = node.layout.pitch(&node.shape);
+        let is_flat = conv.strides == [1, 1] && pitch == planes.pitch;
+        if let Some(residual) = residual
+            && (!is_flat || residual.layout.pitch(&residual.shape) != pitch)
+        {
+            return Err("a residual has rows of another pitch".into());
+        }
+        let (walk, window) = if is_flat {
+            let vectors = flat::dividing(&node.layout, target.lanes, VECTORS);
+            let n_pixels = (node.shape[2] * pitch).next_multiple_of(target.lanes);
+            let edges = Edges::new(conv, kernel[1], planes, widths, pitch, n_pixels);
+            let window = Window::new(conv, kernel, planes, target, target.lanes, &vectors, edges);
+            let flat = Flat::new(node, residual, target.lanes, window.vectors)?;
+            (Walk::Flat(flat), window)
+        } else {
+            let rows = Rows::new(&node.layout, &node.shape, target.lanes)?;
+            let n_pixels = widths[1].next_multiple_of(rows.lanes);
+            let edges = match conv.strides {
+                [1, 1] => Edges::new(conv, kernel[1], planes, widths, n_pixels, n_pixels),
+                _ => Edges::none(),
+            };
+            let window = Window::new(conv, kernel, planes, target, rows.lanes, VECTORS, edges);
+            (Walk::Rows(rows), window)
+        };
+        let values = lowering.add_weights(&weight.at_level(LevelId(0)));
+        let mut parameter =
+            |id: Option<TensorId>| id.map(|id| lowering.add_parameter(id, <[f32]>::to_vec));
+        let (scale, bias) = (parameter(conv.scale), parameter(conv.bias));
+        Ok(Self {
+            id,
+            conv,
+            planes: planes.clone(),
+            walk,
+            y: TileAccess::new(&node.layout, &node.shape, WithPadding::No)?,
+            n_channels: node.shape[1],
+            values,
+            masks: window.masks().map(|masks| lowering.add_u32_table(masks)),
+            window,
+            scale,
+            bias,
+        })
+    }
+
+    /// Name of a kernel.
+    pub fn name(&self) -> String {
+        let [kh, kw] = self.window.kernel;
+        format!("depthwise_{kh}x{kw}")
+    }
+
+    /// What a kernel starts from.
+    pub fn buffers(&self, kernel: &mut KernelBuilder, lowering: &Lowering<'_>) -> DepthwiseBuffers {
+        let operands = lowering.graph.operands(self.id);
+        DepthwiseBuffers {
+            x: kernel.buffer(lowering, operands[0]),
+            y: kernel.buffer(lowering, self.id),
+            residual: self
+                .conv
+                .residual
+                .then(|| kernel.buffer(lowering, operands[1])),
+            values: kernel.data(self.values),
+            masks: self.masks.map(|masks| kernel.data(masks)),
+            scale: self.scale.clone().map(|scale| kernel.level_data(scale)),
+            bias: self.bias.clone().map(|bias| kernel.level_data(bias)),
+        }
+    }
+
+    fn channel(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &DepthwiseBuffers,
+        channel: Value,
+    ) -> Channel {
         let splat = |f: &mut FunctionBuilder, table: Value| {
             let at = f.ptr_offset(table, channel, 4);
             let value = f.load(MemoryType::F32, at, 0);
-            f.splat(value, window.lanes)
+            f.splat(value, self.window.lanes)
         };
-        let scale = scale.map(|table| splat(f, table));
-        let bias = bias.map(|table| splat(f, table));
+        let scale = buffers.scale.map(|table| splat(f, table));
+        let bias = buffers.bias.map(|table| splat(f, table));
         let zero = f.f32(0.0);
-        let zero = f.splat(zero, window.lanes);
-        let at = f.ptr_offset(values, channel, n_taps * 4);
-        let parameters = Channel {
-            weights: window.weights(f, at),
+        let zero = f.splat(zero, self.window.lanes);
+        let [kh, kw] = self.window.kernel;
+        let at = f.ptr_offset(buffers.values, channel, kh * kw * 4);
+        Channel {
+            weights: self.window.weights(f, at),
             start: bias.filter(|_| scale.is_none()).unwrap_or(zero),
             scale,
             bias,
-        };
-        let x = f.ptr_offset(x, image, planes.image * 4);
-        let x = f.ptr_offset(x, channel, planes.plane * 4);
-        let y = f.ptr_offset(y, channel, y_access.channel);
-        match &walk {
+        }
+    }
+
+    /// Computes a channel of an image, whose padded plane begins at `x`.
+    fn emit_channel(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &DepthwiseBuffers,
+        x: Value,
+        image: Value,
+        channel: Value,
+    ) {
+        match &self.walk {
             Walk::Flat(flat) => {
-                let residual = residual_at.map(|base| flat.residual_channel(f, base, channel));
+                let parameters = self.channel(f, buffers, channel);
+                let y = f.ptr_offset(buffers.y, channel, self.y.channel);
+                let residual = buffers
+                    .residual
+                    .map(|base| flat.residual_channel(f, base, channel));
                 let places = Places {
                     image,
                     x,
                     y,
                     residual,
-                    masks,
+                    masks: buffers.masks,
                 };
                 flat.emit(f, places, |f, x, masks, columns, residual| {
                     let weights = &parameters.weights;
-                    let sums = window.sums(f, x, masks, columns, weights, parameters.start);
-                    parameters.finish(f, sums, residual, conv.activation)
+                    let sums = self
+                        .window
+                        .sums(f, x, masks, columns, weights, parameters.start);
+                    parameters.finish(f, sums, residual, self.conv.activation)
                 });
             }
             Walk::Rows(rows) => {
-                let y = y_access.image(f, y, image);
-                let steps = [conv.strides[0] * planes.pitch * 4, conv.strides[1] * 4];
-                rows.emit(
-                    f,
-                    [x, y],
-                    masks,
-                    steps,
-                    window.vectors,
-                    |f, x, masks, columns| {
-                        let weights = &parameters.weights;
-                        let sums = window.sums(f, x, masks, columns, weights, parameters.start);
-                        parameters.finish(f, sums, &[], conv.activation)
-                    },
-                );
+                let all = (f.index(0), rows.n_rows);
+                self.emit_rows(f, buffers, rows, x, [image, channel], all);
             }
         }
-    });
-    let n_tasks = node.shape[0] * channels;
-    let n_vectors = match &walk {
-        Walk::Flat(flat) => flat.n_vectors(),
-        Walk::Rows(rows) => rows.n_vectors(),
-    };
-    let kernel = lowering.add_step(id, kernel, n_tasks).to_string();
-    let cycles = cost::depthwise_cycles(target, n_tasks, n_vectors, window.n_multiply_adds());
-    summary::add_dense_layer(lowering, id, conv.weight, cycles, &kernel);
-    Ok(())
+    }
+
+    /// Computes some rows of a channel, the first and their number, from a padded plane or band that begins at `x`.
+    fn emit_rows(
+        &self,
+        f: &mut FunctionBuilder,
+        buffers: &DepthwiseBuffers,
+        rows: &Rows,
+        x: Value,
+        [image, channel]: [Value; 2],
+        of: (Value, usize),
+    ) {
+        let parameters = self.channel(f, buffers, channel);
+        let y = f.ptr_offset(buffers.y, channel, self.y.channel);
+        let y = self.y.image(f, y, image);
+        let strides = self.conv.strides;
+        let steps = [strides[0] * self.planes.pitch * 4, strides[1] * 4];
+        let (window, masks) = (&self.window, buffers.masks);
+        rows.emit(
+            f,
+            [x, y],
+            of,
+            masks,
+            steps,
+            window.vectors,
+            |f, x, masks, columns| {
+                let weights = &parameters.weights;
+                let sums = window.sums(f, x, masks, columns, weights, parameters.start);
+                parameters.finish(f, sums, &[], self.conv.activation)
+            },
+        );
+    }
+
+    /// Records the layer once its step has been added; `kernels` are the names of its kernels by level.
+    pub fn summarize(&self, lowering: &mut Lowering<'_>, kernels: &[String]) {
+        let n_vectors = match &self.walk {
+            Walk::Flat(flat) => flat.n_vectors(),
+            Walk::Rows(rows) => rows.n_vectors(),
+        };
+        let n_planes = lowering.node(self.id).shape[0] * self.n_channels;
+        let n_multiply_adds = self.window.n_multiply_adds();
+        let cycles = cost::depthwise_cycles(lowering.target, n_planes, n_vectors, n_multiply_adds);
+        summary::add_dense_layer(lowering, self.id, self.conv.weight, cycles, kernels);
+    }
 }
 
 impl Channel {

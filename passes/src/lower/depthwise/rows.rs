@@ -22,7 +22,7 @@ const MAX_UNROLLED_TILES: usize = 4;
 
 /// Rows of a result.
 pub(super) struct Rows {
-    n_rows: usize,
+    pub n_rows: usize,
     /// First columns of the vectors of a row.
     columns: Vec<usize>,
     /// f32 lanes per vector.
@@ -81,7 +81,9 @@ impl Rows {
                     crosses: !is_aligned(lanes),
                 }
             }
-            Layout::Plain => return Err("a convolution writes planes or strips".into()),
+            Layout::Plain | Layout::Bands(_) => {
+                return Err("a depthwise convolution writes planes or strips".into());
+            }
         };
         let may_overrun = match store {
             Store::Planes { .. } => w < lanes,
@@ -104,12 +106,14 @@ impl Rows {
         self.n_rows * self.columns.len()
     }
 
-    /// Computes all rows of a channel. `results(f, x, masks, columns)` gives a vector for each column of the
-    /// row whose windows begin at `x`, which moves by `steps` bytes per row and column; `masks` are a row's.
+    /// Computes `n_rows` rows of a channel from row `first` on. `results(f, x, masks, columns)` gives a vector for
+    /// each column of the row whose windows begin at `x`, which is that of the first row before and moves by `steps`
+    /// bytes per row and column; `masks` are a row's.
     pub fn emit(
         &self,
         f: &mut FunctionBuilder,
         [x, y]: [Value; 2],
+        (first, n_rows): (Value, usize),
         masks: Option<Value>,
         steps: [usize; 2],
         vectors: usize,
@@ -126,8 +130,9 @@ impl Rows {
                 self.emit_store(f, y, column, value);
             }
         };
-        f.for_range(self.n_rows, |f, row| {
-            let x = f.ptr_offset(x, row, steps[0]);
+        f.for_range(n_rows, |f, number| {
+            let x = f.ptr_offset(x, number, steps[0]);
+            let row = f.add(first, number);
             let y = self.begin_row(f, y, row);
             let is_regular = |&(number, &column): &(usize, &usize)| number * lanes == column;
             let n_regular = self

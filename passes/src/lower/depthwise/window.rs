@@ -27,7 +27,7 @@ use condensec_ir::target_info::TargetInfo;
 /// A window and the number of vectors that are computed together.
 pub(super) struct Window {
     /// `[KH, KW]`
-    kernel: [usize; 2],
+    pub kernel: [usize; 2],
     /// Bytes from the padded corner of a plane to the first tap of the first pixel.
     origin: usize,
     /// Bytes between two rows and two columns of taps.

@@ -82,6 +82,7 @@ impl Candidates<'_> {
         let rows = self.stored.rows_per_channel_group;
         let n_rows = self.tile(order).rows;
         match self.stored.channel_groups {
+            _ if self.stored.is_banded => 1,
             1 if rows.is_multiple_of(n_rows) => (rows / n_rows).max(1),
             _ => 1,
         }
