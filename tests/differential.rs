@@ -6,6 +6,7 @@ use condensec_backends::{BACKENDS, Backend, LibraryOptions, build_library, targe
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::kernel::Machine;
 use condensec_ir::target_info::TargetInfo;
+use condensec_ir::text::parse_graph;
 use condensec_ir::{Graph, LevelId};
 use condensec_passes::PIPELINE;
 use condensec_passes::lower::lower;
@@ -72,25 +73,76 @@ fn check_kernels_for(network: &Network, target: &TargetInfo) {
 
 /// Compiles for this machine with `backend` and runs in this process.
 fn check_compiled(network: &Network, backend: &dyn Backend) {
-    let Some(mut graph) = network.build() else {
-        return;
-    };
-    let original = graph.clone();
+    if let Some(graph) = network.build() {
+        let input = Array::new(&network.input, network.input_values());
+        check_compiled_graph(&graph, input, backend, |_| {});
+    }
+}
+
+/// The same for a graph of one input; `change` is made to what kernels know of the machine.
+fn check_compiled_graph(
+    original: &Graph,
+    input: Array,
+    backend: &dyn Backend,
+    change: impl Fn(&mut TargetInfo),
+) {
+    let mut graph = original.clone();
     let target = targets::resolve("host", None, &[] as &[&str]).expect("this machine is a target");
-    let info = backend.target_info(&target);
+    let mut info = backend.target_info(&target);
+    change(&mut info);
     for pass in PIPELINE {
         (pass.run)(&mut graph, &info);
     }
-    let program = lower(&graph, "random", &info).expect("random networks have kernels");
+    let program = lower(&graph, "random", &info).expect("the graph has kernels");
     let library = build_library(&program, &target, backend, &LibraryOptions::default())
-        .expect("random networks compile");
+        .expect("the program compiles");
     let mut engine = Engine::from_library(&library).expect("the library loads");
-    let input = network.input_values();
+    let inputs = [input];
     for level in (0..original.n_levels).rev() {
         engine.set_level(level as usize).expect("the level exists");
-        let found = engine.run(&[&input]).expect("the run succeeds");
+        let found = engine.run(&[&inputs[0].data]).expect("the run succeeds");
         let what = format!("compiled by {}", backend.name());
-        assert_close(&what, &evaluate(&original, network, level), &found);
+        let expected = eval_graph(original, LevelId(level), &inputs).expect("the input fits");
+        assert_close(&what, &expected, &found);
+    }
+}
+
+/// A value that only a cache of this size makes so large.
+#[test]
+fn bands_equal_the_interpreter() {
+    let (channels, height, width) = (16, 96, 40);
+    let join = |n: usize, value: &dyn Fn(usize) -> usize| {
+        let values = (0..n).map(|i| format!("0.{}", value(i)));
+        values.collect::<Vec<_>>().join(", ")
+    };
+    let graph = parse_graph(&format!(
+        "graph @pair levels(2) (%x: f32[1, 3, {height}, {width}]) -> (%z) {{
+           tensor @v : f32[{channels}, 3, 1, 1] = [{}] level [{}]
+           tensor @w : f32[{channels}, 1, 3, 3] = [{}]
+           %y = conv2d %x {{weight=@v, activation=clip(0.0, 6.0)}} : f32[1, {channels}, {height}, {width}]
+           %z = conv2d %y {{weight=@w, strides=[2, 2], pads=[1, 1, 1, 1], groups={channels}}} \
+             : f32[1, {channels}, {}, {}]
+         }}",
+        join(channels * 3, &|i| i % 7 + 1),
+        (0..channels * 3)
+            .map(|i| (i / 12 % 2).to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
+        join(channels * 9, &|i| i % 5 + 1),
+        height / 2,
+        width / 2,
+    ));
+    let graph = graph.unwrap_or_else(|e| panic!("{e:?}"));
+    let mut value = 0.0f32;
+    let input = Array::from_fn(&[1, 3, height, width], |_| {
+        value = (value + 0.37).fract();
+        value
+    });
+    let l2_bytes = 32 << 10;
+    for backend in BACKENDS {
+        check_compiled_graph(&graph, input.clone(), *backend, |info| {
+            info.l2_bytes = l2_bytes;
+        });
     }
 }
 

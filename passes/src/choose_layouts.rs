@@ -14,7 +14,7 @@
 //!   convolutions runs without copies.
 //! - A value that a convolution writes and only 1x1 convolutions and residual adds read is in
 //!   strips, and so are pixels sliced from it for such readers; every other value of a convolution is in planes.
-//! - A value that a 1x1 convolution writes for one depthwise convolution alone is in bands where it is too large for
+//! - A value that a convolution writes for a strided depthwise one alone is in bands where it is too large for
 //!   the caches.
 //! - Inputs and outputs of the graph are plain, and so is what a reshape or a matrix product
 //!   touches. The other ops read and write plain values and planes alike.
@@ -326,10 +326,7 @@ fn choose_layout(
             image: n_strips * channels * strip_width,
         });
     }
-    let is_pointwise = |conv: &Conv2d| is_pointwise(graph, conv);
-    if matches!(&graph.node(id).op, Op::Conv2d(conv) if is_pointwise(conv))
-        && let Some(bands) = choose_bands(graph, target, pitch, id)
-    {
+    if let Some(bands) = choose_bands(graph, target, pitch, id) {
         return Layout::Bands(bands);
     }
     let ([top, left, bottom, _], phases) = window_needs(graph, id);

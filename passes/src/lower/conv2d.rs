@@ -227,7 +227,7 @@ pub(super) fn lower<'a>(
     id: NodeId,
     conv: &'a Conv2d,
 ) -> Result<(), String> {
-    let layer = ListLayer::new(lowering, id, conv, id)?;
+    let layer = ListLayer::new(lowering, id, conv)?;
     let variants = layer.variants();
     let mut kernels = Vec::new();
     for &variant in &variants {
@@ -243,13 +243,8 @@ pub(super) fn lower<'a>(
 }
 
 impl<'a> ListLayer<'a> {
-    /// Stores the lists of `conv`, the node `id`, and chooses how they run in the step of the node `step`.
-    pub fn new(
-        lowering: &mut Lowering<'a>,
-        id: NodeId,
-        conv: &'a Conv2d,
-        step: NodeId,
-    ) -> Result<Self, String> {
+    /// Stores the lists of `conv`, the node `id`, and chooses how they run.
+    pub fn new(lowering: &mut Lowering<'a>, id: NodeId, conv: &'a Conv2d) -> Result<Self, String> {
         let (graph, target) = (lowering.graph, lowering.target);
         let node = graph.node(id);
         let operands = graph.operands(id);
@@ -351,11 +346,10 @@ impl<'a> ListLayer<'a> {
             x_bytes,
             has_places: lists.has_places(COLUMN_ROWS),
         };
-        let step = &graph.node(step).name;
         let variants: Vec<Variant> = (0..graph.n_levels)
             .map(LevelId)
             .map(|level| {
-                let schedule = candidates.choose(level, lowering.schedules.get(step, level));
+                let schedule = candidates.choose(level, lowering.schedules.get(&node.name, level));
                 (schedule, blocks.runs_tail(level))
             })
             .collect();

@@ -1,9 +1,9 @@
 //! Places every value: in the caller's inputs and outputs, or in the activation arena.
 //!
-//! Values live from their step to their last reader's; a value is placed at the lowest offset where
-//! it overlaps no value that is alive at the same time, largest values first (greedy by size, as
-//! in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020). A
-//! reshape shares its operand's storage, and so does a result that may overwrite an operand.
+//! Values live from their step to their last reader's, where for a reader whose result is in bands its own reader
+//! counts; a value is placed at the lowest offset where it overlaps no value that is alive at the same time, largest
+//! values first (greedy by size, as in Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
+//! 2020). A reshape shares its operand's storage, and so does a result that may overwrite an operand.
 //! Placement does not depend on the level, so a level may change between two steps.
 
 use super::conv2d::stores_partial_sums;

@@ -12,7 +12,7 @@
 //!     y = activation(sums * scale + bias + residual)      sums: window.rs
 //! ```
 //! Strided ones read ordinary planes, unlike list convolutions, whose strides need phase planes and
-//! so a copy of the input. Those of a large result of a 1x1 convolution compute it themselves, see
+//! so a copy of the input. Those of a large result of another convolution compute it themselves, see
 //! `banded.rs`. Narrow maps have no pad columns, see `edges.rs`. Masked depthwise weights keep
 //! their lists.
 
