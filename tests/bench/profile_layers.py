@@ -16,7 +16,9 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,34 +44,39 @@ class StepProfile:
     lost_us: float
 
 
-def find_layers(kernels: list[str], layers: list[dict[str, Any]], level: int) -> list[dict[str, Any] | None]:
-    """The layer with weights that each step computes; None for steps without weights.
+def find_layers(kernels: list[str], layers: list[dict[str, Any]], level: int) -> list[list[dict[str, Any]]]:
+    """The layers with weights that each step computes; none for steps without weights.
 
-    Both lists are in the order of execution, and a layer names its kernel.
+    Both lists are in the order of execution, and a layer names its kernel. Each step of a kernel computes as many layers.
     """
-    found: list[dict[str, Any] | None] = []
-    pending = list(reversed(layers))
+    n_steps = Counter(kernels)
+    n_layers = Counter(layer["per_level"][level]["kernel"] for layer in layers)
+    found: list[list[dict[str, Any]]] = []
+    pending = iter(layers)
     for kernel in kernels:
-        is_layer = pending and pending[-1]["per_level"][level]["kernel"] == kernel
-        found.append(pending.pop() if is_layer else None)
-    if pending:
-        print(f"warning: no step found for {len(pending)} layers from {pending[-1]['name']} on; their MACs count as 0")
+        found.append(list(islice(pending, n_layers[kernel] // n_steps[kernel])))
+    if left := list(pending):
+        print(f"warning: no step found for {len(left)} layers from {left[0]['name']} on; their MACs count as 0")
     return found
+
+
+def time_steps(library: Library, level: int, ns: np.ndarray) -> None:
+    """One run; `ns` gets the nanoseconds of every step."""
+    step_times = native.load("step_times.c").step_times
+    step_times.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
+    step_times.restype = None
+    steps = ctypes.cast(library.model.levels[level].steps, ctypes.c_void_p)
+    step_times(steps, library.model.n_steps, library.bases(), ns.ctypes.data)
 
 
 def measure(library: Library, levels: list[int], n_runs: int, peak: FmaPeak) -> tuple[np.ndarray, np.ndarray]:
     """Nanoseconds `[level, run, step]` of steps, and `[level, run]` of whole runs without clocks in between."""
-    step_times = native.load("step_times.c").step_times
-    step_times.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
-    step_times.restype = None
-    bases = library.bases()
     n_steps = library.model.n_steps
     ns = np.zeros((len(levels), n_runs + 1, n_steps), np.int64)
     whole_ns = np.zeros((len(levels), n_runs + 1), np.int64)
     for turn in range(n_runs + 1):
         for row, level in enumerate(levels):
-            steps = ctypes.cast(library.model.levels[level].steps, ctypes.c_void_p)
-            step_times(steps, n_steps, bases, ns[row, turn].ctypes.data)
+            time_steps(library, level, ns[row, turn])
             library.set_level(level)
             begin = time.perf_counter_ns()
             library.run()
@@ -86,14 +93,14 @@ def profile(library: Library, level: int, ns: np.ndarray, peak: FmaPeak) -> list
     layers = find_layers(kernels, library.manifest["layers"], level)
     peak_gflops = peak.best()
     result = []
-    for step, kernel, layer, times in zip(steps, kernels, layers, ns.T, strict=True):
-        macs = layer["per_level"][level]["macs"] if layer else 0
+    for step, kernel, of_step, times in zip(steps, kernels, layers, ns.T, strict=True):
+        macs = sum(layer["per_level"][level]["macs"] for layer in of_step)
         best = float(times.min())
         result.append(
             StepProfile(
-                node=layer["name"] if layer else step.node.decode(),
+                node=" ".join(layer["name"] for layer in of_step) or step.node.decode(),
                 kernel=kernel,
-                shape="x".join(map(str, layer["shape"] if layer else [])),
+                shape=" ".join("x".join(map(str, layer["shape"])) for layer in of_step),
                 macs=macs,
                 min_us=best / 1e3,
                 median_us=float(np.median(times)) / 1e3,
