@@ -200,7 +200,7 @@ pub(super) struct ListLayer<'a> {
     target: &'a TargetInfo,
     stored: ListConv,
     lists: PrefixLists,
-    x_bytes: usize,
+    network_bytes: usize,
     /// By level.
     variants: Vec<Variant>,
     symbols: ListSymbols,
@@ -338,12 +338,13 @@ impl<'a> ListLayer<'a> {
                 }
             }
         };
-        let x_bytes = image_bytes(&operands[0]);
+        let tensors = graph.tensors().iter().map(|tensor| tensor.n_elems() * 4);
+        let network_bytes = tensors.sum();
         let candidates = Candidates {
             target,
             stored: &stored,
             lists: &lists,
-            x_bytes,
+            network_bytes,
             has_places: lists.has_places(COLUMN_ROWS),
         };
         let variants: Vec<Variant> = (0..graph.n_levels)
@@ -391,7 +392,7 @@ impl<'a> ListLayer<'a> {
             target,
             stored,
             lists,
-            x_bytes,
+            network_bytes,
             variants,
             symbols,
         })
@@ -402,7 +403,7 @@ impl<'a> ListLayer<'a> {
             target: self.target,
             stored: &self.stored,
             lists: &self.lists,
-            x_bytes: self.x_bytes,
+            network_bytes: self.network_bytes,
             has_places: self.lists.has_places(COLUMN_ROWS),
         }
     }

@@ -16,8 +16,6 @@ const CYCLES_PER_UNEXPECTED_LIST: f64 = 60.0;
 const CYCLES_PER_UNEXPECTED_LIST_IN_L2: f64 = 4.0;
 /// Bytes per cycle from beyond the last private cache.
 const BYTES_PER_CYCLE: f64 = 8.0;
-/// Bytes per cycle from the last private cache: 26 measured on Zen 3.
-const BYTES_PER_CYCLE_OF_L2: f64 = 26.0;
 /// Prefetch instructions of a list, in cycles.
 const CYCLES_PER_LOOK_AHEAD: f64 = 2.0;
 
@@ -53,20 +51,18 @@ impl Work {
     }
 }
 
-/// How the weights of a layer, and its input, pass through the caches.
+/// How the weights of a layer pass through the caches.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct WeightTraffic {
     /// Values and indices that the level runs.
     pub kept_bytes: usize,
     /// Values and indices between which these lie.
     pub stored_bytes: usize,
-    /// One image of the input.
-    pub x_bytes: usize,
+    /// All weights of the network.
+    pub network_bytes: usize,
     /// Lists that a tile runs.
     pub n_lists: usize,
     pub n_tiles: usize,
-    /// Parts of the rows, each with all tiles in turn.
-    pub n_parts: usize,
     pub prefetches: bool,
 }
 
@@ -75,38 +71,36 @@ impl WeightTraffic {
     pub fn cycles(&self, target: &TargetInfo) -> u64 {
         let cache = target.l2_bytes / 2;
         let is_cached = self.stored_bytes <= cache;
-        let passes = match self.stored_bytes.div_ceil(self.n_parts) <= cache {
-            true => 1,
-            false => self.n_tiles,
-        } as f64;
-        let lists = self.n_lists as f64 * passes;
+        // Where nothing is left out a list begins where the one before ends, as hardware foresees.
+        let left_out = 1.0 - self.kept_bytes as f64 / self.stored_bytes.max(1) as f64;
+        let lists = self.n_lists as f64;
         let look_ahead = match self.prefetches {
-            true => self.n_lists as f64 * self.n_tiles as f64 * CYCLES_PER_LOOK_AHEAD,
+            true => lists * self.n_tiles as f64 * CYCLES_PER_LOOK_AHEAD,
             false => 0.0,
         };
         let weights = match (is_cached, self.prefetches) {
             // Those asked for in time arrive while the core computes, which takes longer: a block of four rows brings
             // 3 bytes per cycle.
             (_, true) => 0.0,
-            (true, false) if self.stored_bytes <= target.l1_bytes / 2 => 0.0,
             (true, false) => {
-                // Where nothing is left out a list begins where the one before ends, as hardware foresees.
-                let left_out = 1.0 - self.kept_bytes as f64 / self.stored_bytes as f64;
-                let lists = (self.n_lists * self.n_tiles) as f64;
-                lists * left_out * CYCLES_PER_UNEXPECTED_LIST_IN_L2
+                // Other layers have used the cache since the last run.
+                let first_tile = match self.network_bytes <= cache {
+                    true => 0.0,
+                    false => CYCLES_PER_UNEXPECTED_LIST,
+                };
+                let others = match self.stored_bytes <= target.l1_bytes / 2 {
+                    true => 0.0,
+                    false => CYCLES_PER_UNEXPECTED_LIST_IN_L2,
+                };
+                lists * left_out * (first_tile + (self.n_tiles - 1) as f64 * others)
             }
             (false, false) => {
-                self.kept_bytes as f64 * passes / BYTES_PER_CYCLE
-                    + lists * CYCLES_PER_UNEXPECTED_LIST
+                let passes = self.n_tiles as f64;
+                let bytes = self.kept_bytes as f64 * passes;
+                bytes / BYTES_PER_CYCLE + lists * passes * CYCLES_PER_UNEXPECTED_LIST
             }
         };
-        // Every further part reads the input again.
-        let x_bytes = (self.n_parts - 1) as f64 * self.x_bytes as f64;
-        let x = match self.x_bytes <= target.l2_bytes {
-            false => x_bytes / BYTES_PER_CYCLE,
-            true => x_bytes / BYTES_PER_CYCLE_OF_L2,
-        };
-        (weights + look_ahead + x) as u64
+        (weights + look_ahead) as u64
     }
 }
 

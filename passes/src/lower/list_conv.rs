@@ -1,7 +1,7 @@
 //! The convolution kernel over prefix-nested lists: every convolution, dense or sparse, is one.
 //!
 //! ```text
-//! for part, tile in tasks                rows x width outputs at flat pixels tile*width .., see `tiles`
+//! for tile, part in tasks                rows x width outputs at flat pixels tile*width .., see `tiles`
 //!   for channel_group, group of part     R output channels
 //!     acc[R][V] = bias or 0
 //!     for block                          of channels, see `list_blocks`
@@ -226,6 +226,12 @@ impl ListConv {
         self.is_far && self.tile.lanes > 1 && is_worth_it
     }
 
+    /// Whether all tiles of one part follow each other, so that its weights stay in the cache, of which lists of single
+    /// rows have many and few tiles. Else all parts of a tile do, as if they were one, and its input stays.
+    fn takes_parts_in_turn(&self) -> bool {
+        self.tile.rows == 1 || self.order == EntryOrder::ByColumn
+    }
+
     /// First channel of a block, from the first one of the channel group.
     fn block_x(&self, f: &mut FunctionBuilder, x: Value, block: Value) -> Value {
         let ListBlocks { head, tail, .. } = self.blocks;
@@ -251,9 +257,16 @@ impl ListConv {
     pub fn emit(&self, kernel: &mut KernelBuilder, buffers: ListConvBuffers) {
         let cut = self.tile.cut(self.n_pixels);
         kernel.for_tasks(|f, task| {
-            // All tiles of one part follow each other: its weights stay in the cache.
-            let (rest, tile) = f.div_rem_const(task, cut.n_tiles());
-            let (image, part) = f.div_rem_const(rest, self.n_parts());
+            let (n_parts, n_tiles) = (self.n_parts(), cut.n_tiles());
+            let (image, part, tile) = if self.takes_parts_in_turn() {
+                let (rest, tile) = f.div_rem_const(task, n_tiles);
+                let (image, part) = f.div_rem_const(rest, n_parts);
+                (image, part, tile)
+            } else {
+                let (rest, part) = f.div_rem_const(task, n_parts);
+                let (image, tile) = f.div_rem_const(rest, n_tiles);
+                (image, part, tile)
+            };
             let of = TileNumber { image, part, tile };
             self.emit_tiles(f, &buffers, of, cut.n_full, &cut.rest);
         });
@@ -368,13 +381,24 @@ impl ListConv {
         at: TileAddresses,
         vectors: &[PixelVector],
     ) {
+        // Parts of a tile share what they ask for.
+        let n_blocks = if self.is_block_outer() {
+            self.n_blocks()
+        } else {
+            1
+        };
+        let per_part = self.groups_per_task() * n_blocks;
+        let (n_turns, first_turn) = match self.takes_parts_in_turn() {
+            true => (per_part, f.index(0)),
+            false => (self.n_parts() * per_part, f.mul_const(at.part, per_part)),
+        };
         if self.is_block_outer() {
-            let n_turns = self.groups_per_task() * self.n_blocks();
             f.for_range(self.n_blocks(), |f, block| {
                 self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                     if let Some(next) = &at.next {
                         let before = f.mul_const(block, self.groups_per_task());
                         let turn = f.add(before, group.turn);
+                        let turn = f.add(first_turn, turn);
                         next.ask_for_share(f, turn, n_turns);
                     }
                     self.emit_group_of_block(f, buffers, group, block);
@@ -383,7 +407,8 @@ impl ListConv {
         } else {
             self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                 if let Some(next) = &at.next {
-                    next.ask_for_share(f, group.turn, self.groups_per_task());
+                    let turn = f.add(first_turn, group.turn);
+                    next.ask_for_share(f, turn, n_turns);
                 }
                 if self.asks_ahead() && !self.is_banded {
                     self.ask_for_results(f, group);

@@ -31,8 +31,7 @@ pub struct Schedule {
     /// Whether a list asks the caches for the next ones: for weights that come from afar. Sparse
     /// levels jump from prefix to prefix, which hardware does not foresee.
     pub prefetches: bool,
-    /// Parts of the rows; all tiles of a part run after each other, so that its weights stay in the
-    /// cache, and parts are tasks for threads.
+    /// Parts of the rows: tasks for threads, where there are few tiles.
     pub n_parts: usize,
 }
 

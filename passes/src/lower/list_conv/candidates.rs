@@ -23,8 +23,8 @@ pub(in crate::lower) struct Candidates<'a> {
     /// The kernel as of `stored/1`.
     pub stored: &'a ListConv,
     pub lists: &'a PrefixLists,
-    /// Size of one image of the input as it is stored.
-    pub x_bytes: usize,
+    /// All weights of the network.
+    pub network_bytes: usize,
     /// Whether every list holds every column, so that columns can lead.
     pub has_places: bool,
 }
@@ -47,8 +47,6 @@ impl Candidates<'_> {
         let mut found = Vec::new();
         for order in [EntryOrder::Stored, EntryOrder::ByColumn] {
             for prefetches in [false, true] {
-                // More parts keep the weights of each in the cache and read the input again in each: on Zen 3 that pays
-                // in no layer of ResNet-50, once lists ask ahead.
                 let schedule = Schedule {
                     order,
                     prefetches,
@@ -144,10 +142,9 @@ impl Candidates<'_> {
         let traffic = WeightTraffic {
             kept_bytes: self.lists.n_entries_at(level) * self.entry_bytes(),
             stored_bytes: self.stored_entries(runs_tail) * self.entry_bytes(),
-            x_bytes: self.x_bytes,
+            network_bytes: self.network_bytes,
             n_lists,
             n_tiles,
-            n_parts: schedule.n_parts,
             prefetches: schedule.prefetches,
         };
         computing.cycles(n_entries) + self.stored.n_images as u64 * traffic.cycles(self.target)
