@@ -62,17 +62,19 @@ pub(super) struct WeightTraffic {
     pub network_bytes: usize,
     /// Lists that a tile runs.
     pub n_lists: usize,
+    /// Of all images.
     pub n_tiles: usize,
     pub prefetches: bool,
 }
 
 impl WeightTraffic {
-    /// Cycles of waiting for one image.
+    /// Cycles of waiting.
     pub fn cycles(&self, target: &TargetInfo) -> u64 {
         let cache = target.l2_bytes / 2;
         let is_cached = self.stored_bytes <= cache;
         // Where nothing is left out a list begins where the one before ends, as hardware foresees.
-        let left_out = 1.0 - self.kept_bytes as f64 / self.stored_bytes.max(1) as f64;
+        let n_left_out = self.stored_bytes - self.kept_bytes;
+        let left_out = n_left_out as f64 / self.stored_bytes.max(1) as f64;
         let lists = self.n_lists as f64;
         let look_ahead = match self.prefetches {
             true => lists * self.n_tiles as f64 * CYCLES_PER_LOOK_AHEAD,

@@ -1,7 +1,8 @@
 //! The convolution kernel over prefix-nested lists: every convolution, dense or sparse, is one.
 //!
 //! ```text
-//! for tile, part in tasks                rows x width outputs at flat pixels tile*width .., see `tiles`
+//! for tile, part in tasks                rows x width outputs at flat pixels tile*width .., see `tiles`; single rows
+//!                                        take the tiles of a part in turn
 //!   for channel_group, group of part     R output channels
 //!     acc[R][V] = bias or 0
 //!     for block                          of channels, see `list_blocks`
@@ -227,7 +228,7 @@ impl ListConv {
     }
 
     /// Whether all tiles of one part follow each other, so that its weights stay in the cache, of which lists of single
-    /// rows have many and few tiles. Else all parts of a tile do, as if they were one, and its input stays.
+    /// rows have many and few tiles. Else all parts of a tile do, and its input stays.
     fn takes_parts_in_turn(&self) -> bool {
         self.tile.rows == 1 || self.order == EntryOrder::ByColumn
     }
@@ -381,25 +382,22 @@ impl ListConv {
         at: TileAddresses,
         vectors: &[PixelVector],
     ) {
-        // Parts of a tile share what they ask for.
-        let n_blocks = if self.is_block_outer() {
-            self.n_blocks()
-        } else {
-            1
-        };
-        let per_part = self.groups_per_task() * n_blocks;
-        let (n_turns, first_turn) = match self.takes_parts_in_turn() {
-            true => (per_part, f.index(0)),
-            false => (self.n_parts() * per_part, f.mul_const(at.part, per_part)),
+        // Parts of a tile share what they ask for, unless another tile comes between them.
+        let (n_groups, first_group) = match self.takes_parts_in_turn() {
+            true => (self.groups_per_task(), f.index(0)),
+            false => {
+                let first = f.mul_const(at.part, self.groups_per_task());
+                (self.n_groups(), first)
+            }
         };
         if self.is_block_outer() {
             f.for_range(self.n_blocks(), |f, block| {
                 self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                     if let Some(next) = &at.next {
-                        let before = f.mul_const(block, self.groups_per_task());
-                        let turn = f.add(before, group.turn);
-                        let turn = f.add(first_turn, turn);
-                        next.ask_for_share(f, turn, n_turns);
+                        let before = f.mul_const(block, n_groups);
+                        let turn = f.add(first_group, group.turn);
+                        let turn = f.add(before, turn);
+                        next.ask_for_share(f, turn, n_groups * self.n_blocks());
                     }
                     self.emit_group_of_block(f, buffers, group, block);
                 });
@@ -407,8 +405,8 @@ impl ListConv {
         } else {
             self.emit_groups(f, buffers, &at, vectors, &mut |f, group| {
                 if let Some(next) = &at.next {
-                    let turn = f.add(first_turn, group.turn);
-                    next.ask_for_share(f, turn, n_turns);
+                    let turn = f.add(first_group, group.turn);
+                    next.ask_for_share(f, turn, n_groups);
                 }
                 if self.asks_ahead() && !self.is_banded {
                     self.ask_for_results(f, group);

@@ -1,6 +1,6 @@
 //! The check that every lowering must pass: kernels give what the interpreter of the graph gives.
 
-use super::lower;
+use super::{Schedules, lower_with};
 use crate::Pass;
 use condensec_ir::eval::{Array, eval_graph};
 use condensec_ir::kernel::{FunctionBuilder, FunctionId, Machine, Program, Symbol, Type};
@@ -14,11 +14,20 @@ const TOLERANCE: f32 = 1e-5;
 
 /// The kernel IR of `graph` after `passes`.
 pub(crate) fn lowered(graph: &Graph, passes: &[Pass], target: &TargetInfo) -> Program {
+    scheduled(graph, passes, target, &Schedules::default())
+}
+
+fn scheduled(
+    graph: &Graph,
+    passes: &[Pass],
+    target: &TargetInfo,
+    schedules: &Schedules,
+) -> Program {
     let mut graph = graph.clone();
     for pass in passes {
         (pass.run)(&mut graph, target);
     }
-    lower(&graph, "t", target).unwrap_or_else(|e| panic!("{e:?}"))
+    lower_with(&graph, "t", target, schedules).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 /// Lowers `graph` after `passes` for vector and scalar targets, runs it at every level in the
@@ -38,8 +47,18 @@ pub(crate) fn check_graph(graph: &Graph, passes: &[Pass]) {
 
 /// [`check_graph`] on some targets.
 pub(crate) fn check_graph_on(graph: &Graph, passes: &[Pass], targets: &[TargetInfo]) {
+    check_scheduled(graph, passes, targets, &Schedules::default());
+}
+
+/// [`check_graph`] on some targets, with these schedules where layers can run by them.
+pub(crate) fn check_scheduled(
+    graph: &Graph,
+    passes: &[Pass],
+    targets: &[TargetInfo],
+    schedules: &Schedules,
+) {
     for target in targets {
-        let program = lowered(graph, passes, target);
+        let program = scheduled(graph, passes, target, schedules);
         let one_by_one = reverse_tasks(&program);
         for level in (0..graph.n_levels).map(LevelId) {
             let inputs = seeded_inputs(graph);

@@ -1,9 +1,8 @@
 //! A convolution and the depthwise one that reads its result, band by band.
 //!
 //! Between a 1x1 and a depthwise convolution lies the largest value of an inverted residual block (Sandler et al.,
-//! "MobileNetV2", 2018). Where it
-//! does not fit the last private cache, it is not stored as a whole: a band of rows is computed, read at once, and
-//! overwritten by the next one, so that it never leaves the cache.
+//! "MobileNetV2", 2018). Where it is far larger than the last private cache, it is not stored as a whole: a band of rows
+//! is computed, read at once, and overwritten by the next one, so that it never leaves the cache.
 //!
 //! ```text
 //! for image, part (tasks)

@@ -132,13 +132,12 @@ impl Candidates<'_> {
     /// Predicted cycles of a run at `level`.
     pub fn cycles(&self, level: LevelId, schedule: Schedule) -> u64 {
         let tile = self.tile(schedule.order);
-        let n_tiles = tile.cut(self.stored.n_pixels).n_tiles();
+        let n_tiles = self.stored.n_images * tile.cut(self.stored.n_pixels).n_tiles();
         let runs_tail = self.stored.blocks.runs_tail(level);
         let n_blocks = self.stored.blocks.n_blocks(runs_tail);
         let n_lists = self.lists.n_groups * n_blocks * self.lists.rows / tile.rows;
         let n_entries = self.lists.n_entries_at(level) * self.lists.rows / tile.rows;
-        let n_tasks = self.stored.n_images * n_tiles;
-        let computing = ListCost::conv(self.target, schedule.order, tile, n_tasks, n_lists);
+        let computing = ListCost::conv(self.target, schedule.order, tile, n_tiles, n_lists);
         let traffic = WeightTraffic {
             kept_bytes: self.lists.n_entries_at(level) * self.entry_bytes(),
             stored_bytes: self.stored_entries(runs_tail) * self.entry_bytes(),
@@ -147,7 +146,7 @@ impl Candidates<'_> {
             n_tiles,
             prefetches: schedule.prefetches,
         };
-        computing.cycles(n_entries) + self.stored.n_images as u64 * traffic.cycles(self.target)
+        computing.cycles(n_entries) + traffic.cycles(self.target)
     }
 
     /// Name of the kernel.
@@ -159,5 +158,53 @@ impl Candidates<'_> {
         };
         let tile = self.tile(schedule.order);
         format!("conv2d_lists{order}_{}x{}", tile.rows, tile.width())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::PIPELINE;
+    use crate::lower::Schedules;
+    use crate::lower::testing::check_scheduled;
+    use condensec_ir::target_info::TargetInfo;
+    use condensec_ir::text::parse_graph;
+
+    /// Parts of which the last one is smaller, by tile and in turn, with look-ahead and blocks around the groups.
+    #[test]
+    fn every_schedule_gives_the_same() {
+        let (rows, channels) = (40, 160);
+        let join = |n: usize, value: &dyn Fn(usize) -> usize| {
+            let values = (0..n).map(|i| value(i).to_string());
+            values.collect::<Vec<_>>().join(", ")
+        };
+        let graph = |block: &str, level: &dyn Fn(usize) -> usize| {
+            let n = rows * channels;
+            let text = format!(
+                "graph @layer levels(2) (%x: f32[2, {channels}, 9, 7]) -> (%z) {{
+                   tensor @w : f32[{rows}, {channels}, 1, 1] = [{}] level [{}]{block}
+                   %y = conv2d %x {{weight=@w}} : f32[2, {rows}, 9, 7]
+                   %z = unary %y {{kind=relu}} : f32[2, {rows}, 9, 7]
+                 }}",
+                join(n, &|i| i % 7 + 1),
+                join(n, level),
+            );
+            parse_graph(&text).unwrap_or_else(|e| panic!("{e:?}"))
+        };
+        let graphs = [
+            graph(" block [4, 1, 1, 1]", &|i| i % channels % 3 % 2),
+            graph("", &|i| (i * 7 + i / 5) % 2),
+        ];
+        let far = |lanes, registers| TargetInfo {
+            l1_bytes: 8 << 10,
+            l2_bytes: 8 << 10,
+            ..TargetInfo::typical(lanes, registers)
+        };
+        let targets = [far(4, 16), far(8, 16), far(16, 32)];
+        for schedule in ["stored/1", "stored/3", "stored+prefetch/4", "by-column/3"] {
+            let schedules = Schedules::uniform(schedule.parse().unwrap());
+            for graph in &graphs {
+                check_scheduled(graph, PIPELINE, &targets, &schedules);
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Asks for the share of list number `turn` of the `n_turns` that a task runs.
+    /// Asks for the share of list number `turn` of the `n_turns` that share the places.
     pub(super) fn ask_for_share(&self, f: &mut FunctionBuilder, turn: Value, n_turns: usize) {
         let most = (MOST_PER_LIST / self.offsets.len()).max(1);
         let n_bases = self.n_bases.div_ceil(n_turns).min(most);
