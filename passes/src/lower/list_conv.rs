@@ -22,11 +22,13 @@
 //! layouts have room for, and that `zero_borders` clears where a window could read it.
 
 mod candidates;
+mod index_width;
 mod look_ahead;
 mod micro_kernel;
 mod splats;
 
 pub(super) use candidates::{COLUMN_ROWS, Candidates};
+pub(super) use index_width::IndexWidth;
 pub(super) use micro_kernel::LISTS_AHEAD;
 
 use super::KernelBuilder;
@@ -80,31 +82,6 @@ pub(super) struct ListConv {
     pub is_far: bool,
     /// Whether the result is stored in bands, which stay in the caches.
     pub is_banded: bool,
-}
-
-/// Bits of an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IndexWidth {
-    /// Half the memory.
-    Bits16,
-    /// Reaches every channel.
-    Bits32,
-}
-
-impl IndexWidth {
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Bits16 => 2,
-            Self::Bits32 => 4,
-        }
-    }
-
-    fn memory_type(self) -> MemoryType {
-        match self {
-            Self::Bits16 => MemoryType::U16,
-            Self::Bits32 => MemoryType::U32,
-        }
-    }
 }
 
 /// Addresses that a kernel starts from.
