@@ -5,6 +5,7 @@
     onnx.save(to_onnx(supernet, example_input), "mine.onnx")
 
 masks.py       nested block masks from one ranking
+allocation.py  how the layers share a level's density
 norms.py       batch norm per level
 supernet.py    puts both into a network
 sandwich.py    one training step over several levels
@@ -13,6 +14,7 @@ trainer.py     the loop, with checkpoint, log.py and processes.py
 export.py      supernet ONNX
 """
 
+from condense_torch.allocation import erdos_renyi, uniform
 from condense_torch.export import to_onnx
 from condense_torch.masks import Block, magnitude
 from condense_torch.processes import Processes
@@ -31,9 +33,11 @@ __all__ = [
     "accuracies",
     "default_maskable",
     "distillation",
+    "erdos_renyi",
     "magnitude",
     "recalibrate",
     "sandwich_levels",
     "sandwich_step",
     "to_onnx",
+    "uniform",
 ]

@@ -1,15 +1,16 @@
 """One training step of a supernet: the sandwich rule with in-place distillation.
 
 Of all levels a step trains the highest, the sparsest and a few at random between (Yu and Huang,
-"Universally Slimmable Networks", 2019): the two ends bound the others. The highest level learns
-the labels; the others learn its outputs of the same step. With one level this is ordinary
+"Universally Slimmable Networks", 2019): the two ends bound the others. Those between are drawn by the
+inverse of their density, for the fewer weights a level has, the longer it takes to learn. The highest level
+learns the labels; the others learn its outputs of the same step. With one level this is ordinary
 training, so a network trained on its own differs in nothing else.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +26,12 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), teacher.float().softmax(dim=1))
 
 
-def sandwich_levels(n_levels: int, n_middle: int, choice: random.Random) -> list[int]:
+def sandwich_levels(densities: Sequence[float], n_middle: int, choice: random.Random) -> list[int]:
     """The levels of one step: the highest first, then up to `n_middle` between, then L0."""
-    middle = range(1, n_levels - 1)
-    ends = [n_levels - 1] if n_levels == 1 else [n_levels - 1, 0]
-    return [ends[0], *choice.sample(middle, min(n_middle, len(middle))), *ends[1:]]
+    top = len(densities) - 1
+    # u^(1/w), u uniform, orders a weighted draw without replacement (Efraimidis and Spirakis, 2006).
+    middle = sorted(range(1, top), key=lambda level: choice.random() ** densities[level], reverse=True)
+    return [top, *middle[:n_middle], *([0] if top else [])]
 
 
 def sandwich_step(

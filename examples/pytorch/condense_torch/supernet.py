@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
+from condense_torch.allocation import Allocation, uniform
 from condense_torch.masks import Block, LevelMask, Score, Switch, magnitude
 from condense_torch.norms import LevelBatchNorm
 
@@ -44,8 +45,9 @@ class Supernet(nn.Module):
     """`network` with a level for each density, L0 the sparsest; the highest level is on at first.
 
     `network` belongs to the supernet afterwards. Its weights should be trained: the masks are made
-    here, from the scores of the weights as they are. A density is the share of the weights of each
-    masked layer that is active. `maskable` names the layers to mask instead of the default ones.
+    here, from the scores of the weights as they are. A density is the share of all weights of masked
+    layers that is active; `allocation` says how much of it each layer gets. `maskable` names the layers
+    to mask instead of the default ones.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Supernet(nn.Module):
         *,
         block: Block = Block(),
         score: Score = magnitude,
+        allocation: Allocation = uniform,
         maskable: Callable[[nn.Module], Sequence[str]] = default_maskable,
     ):
         super().__init__()
@@ -69,9 +72,11 @@ class Supernet(nn.Module):
         self.block = block
         self.switch = Switch(self.n_levels - 1)
         self.network = network
-        for name in names:
-            layer = network.get_submodule(name)
-            mask = LevelMask(layer.get_parameter("weight"), self.densities, block, score, self.switch)
+        layers = [network.get_submodule(name) for name in names]
+        weights = [layer.get_parameter("weight") for layer in layers]
+        shares = [allocation([weight.shape for weight in weights], density) for density in self.densities]
+        for number, (layer, weight) in enumerate(zip(layers, weights, strict=True)):
+            mask = LevelMask(weight, [of_layer[number] for of_layer in shares], block, score, self.switch)
             parametrize.register_parametrization(layer, "weight", mask)
         norms = [(name, module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
         for name, norm in norms:

@@ -119,7 +119,7 @@ class Trainer:
         # None: a bar on a terminal only.
         silent = None if self.processes.is_first else True
         for x, y in tqdm(batches, f"{self.name} {epoch + 1}/{self.options.epochs}", len(batches), False, disable=silent):
-            levels = sandwich_levels(self.supernet.n_levels, self.options.n_middle, choice)
+            levels = sandwich_levels(self.supernet.densities, self.options.n_middle, choice)
             self.optimizer.zero_grad()
             for level, loss in sandwich_step(self.supernet, x, y, levels, bf16=self.options.bf16).items():
                 sums[level] += loss

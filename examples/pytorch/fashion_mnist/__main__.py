@@ -5,10 +5,10 @@
     python -m fashion_mnist separate --data DIR --run DIR    # a network per density
     python -m fashion_mnist report   --data DIR --run DIR    # the table, and the supernet as ONNX
 
-Each goes on where it was stopped. `separate` starts each network from the weights of `dense`,
-prunes it by the ranking that the supernet has, and trains it on the labels with the supernet's
-rate and batches. All of them together cost the multiply-adds of the supernet: its steps train four
-levels, so it gets one and a half times their epochs where there are six.
+Each goes on where it was stopped. `separate` starts each network from the weights of `dense`, prunes it by
+the supernet's ranking and shares of layers, and trains it on the labels with the supernet's rate and batches.
+All of them together cost the multiply-adds of the supernet: its steps train four levels, so it gets one and a
+half times their epochs where there are six.
 Under `torchrun --nproc-per-node N -m fashion_mnist ..` the batch is divided over N processes.
 """
 
@@ -24,7 +24,7 @@ import onnx
 import torch
 from torch import nn
 
-from condense_torch import Data, Options, Processes, Supernet, Trainer, to_onnx
+from condense_torch import Data, Options, Processes, Supernet, Trainer, erdos_renyi, to_onnx
 from fashion_mnist import data as fashion_data
 from fashion_mnist.network import FashionNet
 
@@ -84,7 +84,7 @@ class Experiment:
 
     def trainer(self, name: str, network: nn.Module, densities: list[float], rate: float, epochs: int) -> Trainer:
         """A run of `network` with these levels."""
-        supernet = Supernet(network, densities).to(memory_format=torch.channels_last)
+        supernet = Supernet(network, densities, allocation=erdos_renyi).to(memory_format=torch.channels_last)
         options = Options(epochs, rate, seed=self.arguments.seed, bf16=self.arguments.bf16)
         return Trainer(supernet, self.data, options, self.folder, name, self.processes)
 

@@ -18,12 +18,20 @@ from torch import Tensor
 )
 def test_both_ends_and_some_between(n_levels: int, n_middle: int, n_drawn: int) -> None:
     seen = set()
+    densities = [(level + 1) / n_levels for level in range(n_levels)]
     for seed in range(50):
-        levels = sandwich_levels(n_levels, n_middle, random.Random(seed))
+        levels = sandwich_levels(densities, n_middle, random.Random(seed))
         assert levels[0] == n_levels - 1 and levels[-1] == 0
         assert len(levels) == len(set(levels)) == n_drawn
         seen |= set(levels)
     assert seen == set(range(n_levels)) or n_middle == 0
+
+
+def test_levels_between_are_drawn_by_the_inverse_of_their_density() -> None:
+    choice = random.Random(0)
+    drawn = [sandwich_levels([0.1, 0.2, 0.8, 1.0], 1, choice)[1] for _ in range(2000)]
+    # 1 / 0.2 to 1 / 0.8.
+    assert drawn.count(1) / drawn.count(2) == pytest.approx(4, rel=0.2)
 
 
 @pytest.fixture
