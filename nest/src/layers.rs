@@ -22,7 +22,7 @@ pub(crate) struct Layer {
     /// Channel groups of a convolution.
     pub channel_groups: usize,
     /// Whether every group has one input channel.
-    is_depthwise: bool,
+    pub is_depthwise: bool,
     /// What is added to the result behind `end`, if anything.
     pub shortcut: Option<NodeId>,
     /// Whether weights are dropped; the rest stays dense.

@@ -10,6 +10,14 @@ use rayon::prelude::*;
 /// Scales are kept within this factor of one: a channel that is nearly dead at a level is not blown up.
 const MAX_SCALE: f64 = 4.0;
 
+/// What makes the deviation `wanted` of the one found.
+pub(crate) fn matching_scale(found: f64, wanted: f64) -> f64 {
+    match found > 0.0 {
+        true => (wanted / found).clamp(1.0 / MAX_SCALE, MAX_SCALE),
+        false => 1.0,
+    }
+}
+
 /// Mean and deviation of every channel.
 #[derive(Debug, Clone)]
 pub(crate) struct ChannelStatistics {
@@ -70,10 +78,7 @@ impl ChannelMap {
             .deviation
             .iter()
             .zip(&dense.deviation)
-            .map(|(&level, &dense)| match level > 0.0 {
-                true => (dense / level).clamp(1.0 / MAX_SCALE, MAX_SCALE),
-                false => 1.0,
-            })
+            .map(|(&level, &dense)| matching_scale(level, dense))
             .collect();
         let bias = |((target, mean), scale): ((&f64, &f64), &f64)| (target - scale * mean) as f32;
         Self {

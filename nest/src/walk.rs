@@ -2,9 +2,10 @@
 
 use crate::layers::{self, Layer};
 use crate::moments::Moments;
+use crate::patches;
 use crate::ranking::{self, RankedBlocks};
 use crate::recipe::{Calibration, NestError, Ranking, Recipe};
-use crate::repair;
+use crate::repair::{self, Fit};
 use crate::results::ResultLayout;
 use crate::rewrite::{self, Settled};
 use crate::states::{self, Samples, States};
@@ -16,6 +17,10 @@ use std::sync::Arc;
 
 /// Levels whose inputs the repair looks at, at most: bounds memory where there are many levels.
 const MAX_REPAIR_LEVELS: usize = 8;
+
+/// Inputs that the repair wants to see per weight of a row where it is free not to repair: fewer would be learnt by
+/// heart.
+const MIN_INPUTS_PER_COLUMN: usize = 4;
 
 /// Steps of a layer that [`Progress`] counts: ranked, repaired, matched at every level.
 const STEPS_PER_LAYER: usize = 3;
@@ -198,11 +203,11 @@ impl Walk<'_> {
                 what: "results",
             });
         }
-        if layer.is_pruned && self.recipe.repairs && !is_too_wide(self.recipe, layer) {
-            settled.weights = self.repair(layer, &dense, &settled);
+        let statistics = ChannelStatistics::of(graph, layer, &dense);
+        if self.is_repaired(layer) {
+            settled.weights = self.repair(layer, &dense, &statistics.deviation, &settled);
         }
         (self.step)();
-        let statistics = ChannelStatistics::of(graph, layer, &dense);
         let mut dense_end = None;
         for level in 0..self.recipe.n_levels() {
             let is_dense =
@@ -284,7 +289,28 @@ impl Walk<'_> {
         Some(target)
     }
 
-    fn repair(&self, layer: &Layer, dense: &[Array], settled: &Settled) -> Vec<f32> {
+    /// Whether the layer's weights are fitted to all levels. One that stays dense is where its inputs have
+    /// changed: behind the last pruned layers it can make up for a part of what they have lost.
+    fn is_repaired(&self, layer: &Layer) -> bool {
+        let (graph, recipe) = (self.graph, self.recipe);
+        let input = graph.operands(layer.node)[0];
+        let n_positions = patches::n_positions(graph, layer).min(recipe.positions);
+        let n_inputs = self.states.dense(input).len() * n_positions;
+        recipe.repairs
+            && layer.columns <= recipe.max_columns
+            && (layer.is_pruned
+                || !layer.is_depthwise
+                    && n_inputs >= MIN_INPUTS_PER_COLUMN * layer.columns
+                    && (0..recipe.n_levels()).any(|level| !self.states.is_dense(level, input)))
+    }
+
+    fn repair(
+        &self,
+        layer: &Layer,
+        dense: &[Array],
+        deviations: &[f64],
+        settled: &Settled,
+    ) -> Vec<f32> {
         let input = self.graph.operands(layer.node)[0];
         let n_levels = self.recipe.n_levels();
         // The levels that are looked at, evenly spread, and for every level the first of them that has
@@ -295,13 +321,19 @@ impl Walk<'_> {
                 .collect(),
             false => (0..n_levels).collect(),
         };
-        let densities: Vec<f64> = looked_at
-            .iter()
-            .map(|&l| self.recipe.densities[l])
-            .collect();
-        let level_of = settled.level_of.as_ref().expect("the layer is pruned");
         let first_with = |&v: &u8| looked_at.partition_point(|&level| level < usize::from(v)) as u8;
-        let level_of: Vec<u8> = level_of.iter().map(first_with).collect();
+        let level_of: Vec<u8> = match &settled.level_of {
+            Some(level_of) => level_of.iter().map(first_with).collect(),
+            None => vec![0; settled.weights.len()],
+        };
+        // Where fewer weights are left they can make up for less, so their errors count more. What a layer that
+        // stays dense gains for sparse levels, the dense one loses: there all count alike.
+        let densities = &self.recipe.densities;
+        let importance = |&level: &usize| match layer.is_pruned {
+            true => (densities[0] / densities[level]).sqrt() as f32,
+            false => 1.0,
+        };
+        let importance: Vec<f32> = looked_at.iter().map(importance).collect();
 
         let (per, columns) = (layer.rows_per_group(), layer.columns);
         let weight = &graph_weight(self.graph, layer);
@@ -323,14 +355,16 @@ impl Walk<'_> {
                 .collect();
             let first = channel_group * per;
             let range = first * columns..(first + per) * columns;
-            repaired.extend(repair::repair(
-                &moments,
-                &densities,
-                &level_of[range.clone()],
-                &weight[range],
-                self.recipe.ridge,
-                repair::TOLERANCE,
-            ));
+            let fit = Fit {
+                moments: &moments,
+                importance: &importance,
+                level_of: &level_of[range.clone()],
+                weights: &weight[range],
+                deviations: (self.recipe.matches_statistics)
+                    .then(|| &deviations[first..first + per]),
+                ridge: self.recipe.ridge,
+            };
+            repaired.extend(fit.solve(repair::TOLERANCE));
         }
         repaired
     }

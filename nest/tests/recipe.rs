@@ -268,6 +268,38 @@ fn every_step_of_the_recipe_helps() {
     assert!(errors[2] < 0.9 * errors[1], "{errors:?}");
 }
 
+/// The last layer makes up for what its inputs have lost, unless they are too few to tell.
+#[test]
+fn the_last_layer_is_fitted_to_enough_inputs() {
+    let recipe = Recipe {
+        matches_statistics: false,
+        ..recipe()
+    };
+    let with_inputs = |n: usize| {
+        let calibration = Calibration {
+            inputs: vec![inputs(1, n)],
+        };
+        nest(&network(), calibration, &recipe, &mut |_| {}).unwrap()
+    };
+    let trained = network();
+    let trained = &weight(&trained, "fc.w").data;
+    // Its rows have 16 weights.
+    assert_eq!(weight(&with_inputs(63).graph, "fc.w").data, *trained);
+    let fitted = with_inputs(64).graph;
+    assert_ne!(weight(&fitted, "fc.w").data, *trained);
+    let mut unfitted = fitted.clone();
+    let fc = TensorId(
+        unfitted
+            .tensors()
+            .iter()
+            .position(|t| t.name == "fc.w")
+            .unwrap() as u32,
+    );
+    let tensor = Tensor::shared("fc.w", &[10, 16], trained.to_vec());
+    unfitted.set_tensor(fc, tensor);
+    assert!(error(&fitted, 0) < 0.9 * error(&unfitted, 0));
+}
+
 #[test]
 fn the_top_level_can_stay_exact() {
     let mut recipe = recipe();
