@@ -43,7 +43,8 @@ pub struct Recipe {
     /// Whether output channels of a convolution that want the same columns are put into one block, wherever
     /// they are.
     pub groups_rows: bool,
-    /// Whether the shared weights are fitted to all levels. The top level changes a little by this.
+    /// Whether the shared weights are fitted to all levels, and with them those of dense layers whose inputs differ
+    /// between levels. The top level changes a little by this.
     pub repairs: bool,
     /// Whether every level gets a scale and a bias per channel.
     pub matches_statistics: bool,
@@ -56,7 +57,7 @@ pub struct Recipe {
     /// Rows up to this long have moments, which take its square in memory at every level; layers with longer
     /// ones are ranked by magnitude and not repaired.
     pub max_columns: usize,
-    /// Layers that stay dense, besides the first, the last and depthwise ones.
+    /// Layers of which no weight is dropped, besides the first, the last and depthwise ones.
     pub dense_layers: Vec<NodeId>,
     /// Layers that are left as they are: neither weights nor parameters may change.
     pub fixed_layers: Vec<NodeId>,

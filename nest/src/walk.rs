@@ -289,19 +289,22 @@ impl Walk<'_> {
         Some(target)
     }
 
-    /// Whether the layer's weights are fitted to all levels. One that stays dense is where its inputs have
-    /// changed: behind the last pruned layers it can make up for a part of what they have lost.
+    /// Whether the layer's weights are fitted to all levels: where some are dropped, and where its inputs have
+    /// changed, since a layer that stays dense can make up for a part of what those before it have lost. A depthwise
+    /// convolution's few weights have too little to give.
     fn is_repaired(&self, layer: &Layer) -> bool {
         let (graph, recipe) = (self.graph, self.recipe);
+        if !recipe.repairs || layer.columns > recipe.max_columns {
+            return false;
+        }
         let input = graph.operands(layer.node)[0];
         let n_positions = patches::n_positions(graph, layer).min(recipe.positions);
         let n_inputs = self.states.dense(input).len() * n_positions;
-        recipe.repairs
-            && layer.columns <= recipe.max_columns
-            && (layer.is_pruned
-                || !layer.is_depthwise
-                    && n_inputs >= MIN_INPUTS_PER_COLUMN * layer.columns
-                    && (0..recipe.n_levels()).any(|level| !self.states.is_dense(level, input)))
+        let has_changed = || (0..recipe.n_levels()).any(|l| !self.states.is_dense(l, input));
+        layer.is_pruned
+            || !layer.is_depthwise
+                && n_inputs >= MIN_INPUTS_PER_COLUMN * layer.columns
+                && has_changed()
     }
 
     fn repair(
@@ -326,14 +329,6 @@ impl Walk<'_> {
             Some(level_of) => level_of.iter().map(first_with).collect(),
             None => vec![0; settled.weights.len()],
         };
-        // Where fewer weights are left they can make up for less, so their errors count more. What a layer that
-        // stays dense gains for sparse levels, the dense one loses: there all count alike.
-        let densities = &self.recipe.densities;
-        let importance = |&level: &usize| match layer.is_pruned {
-            true => (densities[0] / densities[level]).sqrt() as f32,
-            false => 1.0,
-        };
-        let importance: Vec<f32> = looked_at.iter().map(importance).collect();
 
         let (per, columns) = (layer.rows_per_group(), layer.columns);
         let weight = &graph_weight(self.graph, layer);
@@ -357,7 +352,6 @@ impl Walk<'_> {
             let range = first * columns..(first + per) * columns;
             let fit = Fit {
                 moments: &moments,
-                importance: &importance,
                 level_of: &level_of[range.clone()],
                 weights: &weight[range],
                 deviations: (self.recipe.matches_statistics)

@@ -134,7 +134,7 @@ fn inputs(seed: u64, n: usize) -> Vec<Array> {
 
 fn calibration() -> Calibration {
     Calibration {
-        inputs: vec![inputs(1, 24)],
+        inputs: vec![inputs(1, 80)],
     }
 }
 
@@ -412,7 +412,7 @@ fn a_wide_layer_keeps_its_weights() {
 
 #[test]
 fn samples_may_come_in_batches() {
-    let images = inputs(1, 24);
+    let images = inputs(1, 80);
     let pairs = images.chunks(2).map(|pair| {
         Array::new(
             &[2, 3, 8, 8],
