@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use condensec_ir::{Diagnostic, Graph, text};
 use condensec_passes::lower::Schedules;
 use condensec_passes::{PIPELINE, lower};
 
-use crate::frontend::onnx::external_data::resolve_external;
+use crate::frontend::onnx::external_data::{external_locations, resolve_external};
 use crate::frontend::onnx::proto::{ModelProto, ProtoError, decode_model};
 use crate::frontend::onnx::{ImportOptions, MaskFile, import_model};
 use crate::given_shapes::fill_open_shapes;
@@ -427,16 +428,34 @@ fn import(
 /// # Errors
 /// `external-data`.
 pub fn load_external_data(model: &mut ModelProto, path: &Path) -> Result<(), Failure> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    resolve_external(model, folder).map_err(|error| {
+    resolve_external(model, folder_of(path)).map_err(|error| {
         let file = path.display().to_string();
         Diagnostic::error("external-data", error_text(&error))
             .at_file(file)
             .into()
     })
+}
+
+/// The model file, then the files that hold its weights: none if it cannot be read. It is read only if the iterator
+/// gets that far.
+pub fn model_files(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let external = iter::once_with(|| external_files(path)).flatten();
+    iter::once(path.to_path_buf()).chain(external)
+}
+
+fn external_files(path: &Path) -> Vec<PathBuf> {
+    let Ok(mut model) = read_bytes(path).and_then(|bytes| decode(&bytes, path)) else {
+        return Vec::new();
+    };
+    let locations = external_locations(&mut model).into_iter();
+    locations.map(|name| folder_of(path).join(name)).collect()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// The arrays of an `.npz` file.

@@ -47,20 +47,20 @@ pub fn write_folder(dir: &Path, files: &[NewFile<'_>]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// `overwrites-input`.
-pub fn check_is_no_input<'a>(
+pub fn check_is_no_input(
     output: &Path,
-    inputs: impl IntoIterator<Item = &'a Path>,
+    inputs: impl IntoIterator<Item = impl AsRef<Path>>,
 ) -> Result<(), Failure> {
     let Ok(output) = fs::canonicalize(output) else {
         return Ok(());
     };
-    let is_same = |input: &&Path| fs::canonicalize(input).is_ok_and(|input| input == output);
-    match inputs.into_iter().find(is_same) {
+    let is_same = |input: &Path| fs::canonicalize(input).is_ok_and(|input| input == output);
+    match inputs.into_iter().find(|input| is_same(input.as_ref())) {
         Some(input) => Err(Diagnostic::error(
             "overwrites-input",
             "the output would replace a file that it is made of",
         )
-        .at_file(input.display().to_string())
+        .at_file(input.as_ref().display().to_string())
         .with_help("give the output another name")
         .into()),
         None => Ok(()),

@@ -1,8 +1,10 @@
 //! Files appear completely or not at all.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::Stdio;
 
+use condensec::frontend::onnx::proto::{DataLocation, ModelProto, StringStringEntryProto};
 use condensec::npz::NpzArray;
 
 use crate::folder::Folder;
@@ -91,6 +93,7 @@ fn a_full_disk_is_a_diagnostic() {
 fn no_command_writes_over_what_it_reads() {
     let folder = Folder::with_net();
     folder.write_arrays("in.npz", &[input()]);
+    folder.condensec("net.onnx --emit graph-ir -o .").success();
     folder
         .condensec("profile net.onnx --predict -o net.json")
         .success();
@@ -112,12 +115,49 @@ fn no_command_writes_over_what_it_reads() {
             "nest net.onnx --calibrate in.npz --sparsity 0.5,0 -o in.npz",
         ),
         ("in.npz", "plan net.onnx --data in.npz --points 1 -o in.npz"),
+        (
+            "net.graph.cir",
+            "net.graph.cir --name net --emit graph-ir -o .",
+        ),
     ] {
         let before = folder.read(file);
         let said = folder.condensec(args).refused();
         assert!(said.contains("error[overwrites-input]: "), "{args}: {said}");
         assert!(folder.read(file) == before, "{args}");
     }
+}
+
+#[test]
+fn weights_beside_a_model_are_not_written_over() {
+    let folder = Folder::with_net();
+    std::fs::create_dir(folder.path("sub")).unwrap();
+    folder.write_arrays("in.npz", &[input()]);
+    let model = with_weights_in_file("weights.bin", &folder.path("sub"));
+    folder.write_model("sub/net.onnx", &model);
+    folder.condensec("inspect sub/net.onnx").success();
+    let before = folder.read("sub/weights.bin");
+    for args in [
+        "run sub/net.onnx --inputs in.npz --outputs sub/weights.bin",
+        "profile sub/net.onnx --predict -o sub/weights.bin",
+        "merge net.onnx sub/net.onnx -o ./sub/weights.bin",
+    ] {
+        let said = folder.condensec(args).refused();
+        assert!(said.contains("error[overwrites-input]: "), "{args}: {said}");
+        assert!(folder.read("sub/weights.bin") == before, "{args}");
+    }
+}
+
+/// The supernet with its first weight in a file of its own.
+fn with_weights_in_file(name: &str, dir: &Path) -> ModelProto {
+    let mut model = models::supernet();
+    let weight = &mut model.graph.as_mut().unwrap().initializer[0];
+    std::fs::write(dir.join(name), weight.raw_data.take().unwrap()).unwrap();
+    weight.data_location = Some(DataLocation::External as i32);
+    weight.external_data = vec![StringStringEntryProto {
+        key: Some("location".into()),
+        value: Some(name.into()),
+    }];
+    model
 }
 
 #[test]

@@ -45,8 +45,8 @@ pub(super) struct ImportArgs {
 
 impl ImportArgs {
     /// The files that are read to import `model`.
-    pub fn files<'a>(&'a self, model: &'a Path) -> impl Iterator<Item = &'a Path> {
-        [Some(model), self.masks.as_deref()].into_iter().flatten()
+    pub fn files(&self, model: &Path) -> impl Iterator<Item = PathBuf> {
+        driver::model_files(model).chain(self.masks.clone())
     }
 
     pub fn source(&self, path: &Path) -> Source {

@@ -93,6 +93,11 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
             bytes: &file.bytes,
         })
         .collect();
+    let inputs = args.import.files(model).chain(args.codegen.tuning.clone());
+    let inputs: Vec<PathBuf> = inputs.collect();
+    for file in &new_files {
+        output::check_is_no_input(&args.output.join(file.name), &inputs)?;
+    }
     output::write_folder(&args.output, &new_files)?;
 
     let manifest = &compiled.library.manifest;

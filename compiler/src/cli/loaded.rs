@@ -60,9 +60,9 @@ pub(super) fn manifest(
 
 impl LoadArgs {
     /// The files that are read for the model.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.import.files(&self.model);
-        files.chain(self.codegen.tuning.as_deref())
+        files.chain(self.codegen.tuning.clone())
     }
 
     /// Loads the model; `given_shapes` fill in what an ONNX file leaves open, see [`Source::given_shapes`].

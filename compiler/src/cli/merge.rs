@@ -54,7 +54,12 @@ struct MergedLevel {
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
     supernet_file::check_level_names(&args.names, args.levels.len())?;
-    output::check_is_no_input(&args.output, args.levels.iter().map(PathBuf::as_path))?;
+    output::check_is_no_input(
+        &args.output,
+        args.levels
+            .iter()
+            .flat_map(|path| driver::model_files(path)),
+    )?;
     let models: Result<Vec<(String, ModelProto)>, Failure> = args
         .levels
         .iter()

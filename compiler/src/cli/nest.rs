@@ -26,11 +26,12 @@ use crate::report::{self, Failure};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Blocks of weights are ranked by what removing them costs, as second moments of the layers' inputs tell; a level keeps
-a prefix of the ranking. The shared weights are then fitted to all levels at once, which moves the top level a little
-(--exact-top leaves it alone), and every level gets a scale and a bias per channel. All of that takes a few hundred
+a prefix of the ranking. The weights, which all levels share, are then fitted to all of them at once, which moves the
+top level a little (--exact-top leaves it alone), and every level gets a scale and a bias per channel. All of that takes a few hundred
 inputs of the kind that the model will see, no labels. Without --calibrate blocks are ranked by magnitude.
 
-The first and the last layers and depthwise convolutions stay dense.
+The first and the last layers and depthwise convolutions stay dense. Dense layers behind pruned ones, but for depthwise
+convolutions, are fitted with them where there are inputs enough.
 
 Examples:
   condensec nest net.onnx --calibrate train.npz -o supernet.onnx
@@ -164,7 +165,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
     let default = || args.model.with_extension("supernet.onnx");
     let path = args.output.clone().unwrap_or_else(default);
     let read = args.import.files(&args.model);
-    output::check_is_no_input(&path, read.chain(args.calibrate.as_deref()))?;
+    output::check_is_no_input(&path, read.chain(args.calibrate.clone()))?;
     let arrays = match &args.calibrate {
         Some(path) => driver::read_arrays(path)?,
         None => Vec::new(),

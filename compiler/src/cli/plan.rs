@@ -167,8 +167,8 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
         .clone()
         .unwrap_or_else(|| args.model.with_extension("planned.onnx"));
     let read = args.import.files(&args.model);
-    let read = read.chain(args.codegen.tuning.as_deref());
-    output::check_is_no_input(&path, read.chain([args.data.as_path()]))?;
+    let read = read.chain(args.codegen.tuning.clone());
+    output::check_is_no_input(&path, read.chain([args.data.clone()]))?;
     let settings = args.codegen.settings(None, Texts::Skip)?;
     let arrays = driver::read_arrays(&args.data)?;
     let mut source = args.import.source(&args.model);

@@ -147,8 +147,9 @@ fn write(profile: &Profile, path: &Path, args: &Args) -> Result<Vec<String>, Fai
             Emit::Rust => (beside("rs"), tables::rust_module(profile)),
         })
         .collect();
+    let inputs: Vec<PathBuf> = args.load.files().chain(args.quality.clone()).collect();
     for (path, _) in &texts {
-        output::check_is_no_input(path, args.load.files().chain(args.quality.as_deref()))?;
+        output::check_is_no_input(path, &inputs)?;
     }
     let files: Vec<(&Path, &[u8])> = texts
         .iter()

@@ -173,7 +173,7 @@ pub(super) fn run(args: &Args) -> Result<String, Failure> {
 /// Refuses to write over anything that the page is made of.
 fn check_output(args: &Args, path: &Path) -> Result<(), Failure> {
     let files = [&args.eval, &args.bench, &args.plan, &args.codegen.tuning];
-    let files = files.into_iter().filter_map(Option::as_deref);
+    let files = files.into_iter().filter_map(Option::clone);
     output::check_is_no_input(path, args.import.files(&args.model).chain(files))
 }
 

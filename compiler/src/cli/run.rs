@@ -83,7 +83,7 @@ struct RanOutput<'a> {
 }
 
 pub(super) fn run(args: &Args) -> Result<String, Failure> {
-    let read = args.load.files().chain([args.inputs.as_path()]);
+    let read = args.load.files().chain([args.inputs.clone()]);
     output::check_is_no_input(&args.outputs, read)?;
     let input_arrays = driver::read_arrays(&args.inputs)?;
     let shapes = input_arrays

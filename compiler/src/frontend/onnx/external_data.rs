@@ -6,7 +6,7 @@
 //! a length is compared with dims, data type and the file's size before memory is allocated. A `checksum` key
 //! is ignored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -91,23 +91,72 @@ pub enum ExternalDataError {
 /// The first tensor whose data is not to be had; the tensors before it are then loaded already.
 pub fn resolve_external(model: &mut ModelProto, base_dir: &Path) -> Result<(), ExternalDataError> {
     let mut loader = Loader::new(base_dir);
+    let mut tensors = tensors(model).into_iter();
+    tensors.try_for_each(|tensor| loader.load(tensor))
+}
+
+/// The locations of all external data, as the model gives them, each once. Tensors with bad keys are left out.
+pub fn external_locations(model: &mut ModelProto) -> BTreeSet<String> {
+    let external = tensors(model).into_iter().filter(|t| t.is_external());
+    external
+        .filter_map(|tensor| Some(Place::of(tensor).ok()?.location))
+        .collect()
+}
+
+/// All tensors that may have external data.
+fn tensors(model: &mut ModelProto) -> Vec<&mut TensorProto> {
+    let mut found = Vec::new();
     if let Some(graph) = &mut model.graph {
-        loader.load_graph(graph)?;
+        add_graph(graph, &mut found);
     }
     for function in &mut model.functions {
-        loader.load_nodes(&mut function.node)?;
-        loader.load_attributes(&mut function.attribute_proto)?;
+        add_nodes(&mut function.node, &mut found);
+        add_attributes(&mut function.attribute_proto, &mut found);
     }
     for training in &mut model.training_info {
         let graphs = [&mut training.initialization, &mut training.algorithm];
         for graph in graphs.into_iter().flatten() {
-            loader.load_graph(graph)?;
+            add_graph(graph, &mut found);
         }
     }
-    Ok(())
+    found
 }
 
-/// Walks the messages; keeps files open, since one file usually holds all tensors.
+fn add_graph<'a>(graph: &'a mut GraphProto, found: &mut Vec<&'a mut TensorProto>) {
+    found.extend(&mut graph.initializer);
+    for tensor in &mut graph.sparse_initializer {
+        add_sparse(tensor, found);
+    }
+    add_nodes(&mut graph.node, found);
+}
+
+fn add_nodes<'a>(nodes: &'a mut [NodeProto], found: &mut Vec<&'a mut TensorProto>) {
+    for node in nodes {
+        add_attributes(&mut node.attribute, found);
+    }
+}
+
+fn add_attributes<'a>(attributes: &'a mut [AttributeProto], found: &mut Vec<&'a mut TensorProto>) {
+    for attribute in attributes {
+        found.extend(attribute.t.as_deref_mut());
+        found.extend(&mut attribute.tensors);
+        let sparse = attribute.sparse_tensor.as_deref_mut().into_iter();
+        for tensor in sparse.chain(&mut attribute.sparse_tensors) {
+            add_sparse(tensor, found);
+        }
+        let graph = attribute.g.as_deref_mut().into_iter();
+        for graph in graph.chain(&mut attribute.graphs) {
+            add_graph(graph, found);
+        }
+    }
+}
+
+fn add_sparse<'a>(tensor: &'a mut SparseTensorProto, found: &mut Vec<&'a mut TensorProto>) {
+    let parts = [&mut tensor.values, &mut tensor.indices];
+    found.extend(parts.into_iter().flatten());
+}
+
+/// Keeps files open, since one file usually holds all tensors.
 struct Loader {
     base_dir: PathBuf,
     files: HashMap<String, OpenFile>,
@@ -137,62 +186,6 @@ impl Loader {
             },
             files: HashMap::new(),
         }
-    }
-
-    fn load_graph(&mut self, graph: &mut GraphProto) -> Result<(), ExternalDataError> {
-        for tensor in &mut graph.initializer {
-            self.load(tensor)?;
-        }
-        for tensor in &mut graph.sparse_initializer {
-            self.load_sparse(tensor)?;
-        }
-        self.load_nodes(&mut graph.node)
-    }
-
-    fn load_nodes(&mut self, nodes: &mut [NodeProto]) -> Result<(), ExternalDataError> {
-        for node in nodes {
-            self.load_attributes(&mut node.attribute)?;
-        }
-        Ok(())
-    }
-
-    fn load_attributes(
-        &mut self,
-        attributes: &mut [AttributeProto],
-    ) -> Result<(), ExternalDataError> {
-        for attribute in attributes {
-            for tensor in attribute
-                .t
-                .as_deref_mut()
-                .into_iter()
-                .chain(&mut attribute.tensors)
-            {
-                self.load(tensor)?;
-            }
-            let sparse = attribute.sparse_tensor.as_deref_mut().into_iter();
-            for tensor in sparse.chain(&mut attribute.sparse_tensors) {
-                self.load_sparse(tensor)?;
-            }
-            for graph in attribute
-                .g
-                .as_deref_mut()
-                .into_iter()
-                .chain(&mut attribute.graphs)
-            {
-                self.load_graph(graph)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn load_sparse(&mut self, tensor: &mut SparseTensorProto) -> Result<(), ExternalDataError> {
-        for part in [&mut tensor.values, &mut tensor.indices]
-            .into_iter()
-            .flatten()
-        {
-            self.load(part)?;
-        }
-        Ok(())
     }
 
     fn load(&mut self, tensor: &mut TensorProto) -> Result<(), ExternalDataError> {
