@@ -24,7 +24,7 @@ import onnx
 import torch
 from torch import nn
 
-from condense_torch import Data, Options, Processes, Supernet, Trainer, erdos_renyi, to_onnx
+from condense_torch import Block, Data, Options, Processes, Supernet, Trainer, erdos_renyi, to_onnx
 from fashion_mnist import data as fashion_data
 from fashion_mnist.network import FashionNet
 
@@ -33,6 +33,8 @@ BATCH = 128
 DENSE_RATE = 0.1
 # Below the rate that made the dense network, or the highest level forgets what it has learnt.
 PRUNED_RATE = 0.05
+# Of two output channels: more accurate where few weights are left than the usual four, and nearly as fast.
+BLOCK = Block(rows=2)
 
 
 class Experiment:
@@ -84,7 +86,7 @@ class Experiment:
 
     def trainer(self, name: str, network: nn.Module, densities: list[float], rate: float, epochs: int) -> Trainer:
         """A run of `network` with these levels."""
-        supernet = Supernet(network, densities, allocation=erdos_renyi).to(memory_format=torch.channels_last)
+        supernet = Supernet(network, densities, block=BLOCK, allocation=erdos_renyi).to(memory_format=torch.channels_last)
         options = Options(epochs, rate, seed=self.arguments.seed, bf16=self.arguments.bf16)
         return Trainer(supernet, self.data, options, self.folder, name, self.processes)
 

@@ -1,4 +1,4 @@
-"""A residual network for Fashion-MNIST: 20.3 M multiply-adds, 0.68 M weights."""
+"""A residual network for Fashion-MNIST: 16.8 M multiply-adds, 0.65 M weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 # Few: at 28x28 they cost training more time than their multiply-adds say.
 STEM_CHANNELS = 16
 # Of the three stages; each halves the image. Multiples of 16 fill vector registers.
-CHANNELS = (48, 96, 192)
+CHANNELS = (32, 96, 192)
 
 
 class Residual(nn.Module):
