@@ -172,6 +172,7 @@ impl System<'_> {
             let agreements = dots(&kept, &self.cross(level), self.n_columns);
             for (row, wanted) in wanted.iter().enumerate() {
                 let scale = matching_scale(variances[row].max(0.0).sqrt(), *wanted);
+                // Within the bounds of scales: a level that misses its target altogether counts a little still.
                 let regression = matching_scale(variances[row], agreements[row]);
                 self.of_targets[level * n_rows + row] = scale as f32;
                 self.of_results[level * n_rows + row] = (scale * regression) as f32;
